@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+DESTDIR ?=
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+CACHE := .cache
+BIN := $(VENV)/bin
+# What a bare Debian lacks: for the provider, for building the helper image, and for the tests and their images.
+PACKAGES := python3 python3-venv qemu-system-x86 qemu-utils bubblewrap mmdebstrap e2fsprogs util-linux zstd xz-utils \
+	debian-archive-keyring erofs-utils kmod binutils \
+	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs strace openssh-client \
+	eatmydata ntfs-3g iproute2 cpio openssh-server
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: demo
+demo: setup ## Deploy a real Debian image as an instance and log into it (root; some minutes, quick the second time)
+	$(BIN)/python tests/demo.py
+
+.PHONY: test
+test: setup check helper-image ## Run everything: style, types, unit tests, real helper VMs, real guests (root)
+	$(BIN)/pytest --durations=10
+
+.PHONY: test-unit
+test-unit: $(VENV)/.ready ## Run only the tests that need no virtual machine
+	$(BIN)/pytest -m "not vm and not ganeti"
+
+.PHONY: test-vm
+test-vm: setup helper-image ## Run only the tests with a real helper VM or a real guest
+	$(BIN)/pytest -m vm --durations=10
+
+.PHONY: check
+check: $(VENV)/.ready ## Check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: setup helper-image ## Measure the helper and the copy against their peers, side by side
+	PYTHONPATH=tests $(BIN)/python -m bench.run
+
+.PHONY: install
+install: $(VENV)/.ready ## Install the OS definition, its commands and settings below DESTDIR and PREFIX
+	$(BIN)/python host/ganeti/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --sysconfdir "$(SYSCONFDIR)"
+
+.PHONY: helper-image
+helper-image: setup ## Build the image of the helper VM into .cache/helper, unless it is up to date
+	$(BIN)/python -m snf_image_helper_builder.cli --dest $(CACHE)/helper --cache $(CACHE)/builder
+
+.PHONY: setup
+setup: packages $(VENV)/.ready
+
+.PHONY: packages
+packages:
+	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null | awk '/ installed$$/ {print $$1}' \
+		| sort | comm -13 - <(printf '%s\n' $(PACKAGES) | sort))
+	if [[ -n $$missing ]]; then
+		echo "== Installing Debian packages:" $$missing
+		[[ $$EUID -eq 0 ]] || { echo "This needs root: run 'sudo make $(MAKECMDGOALS)'." >&2; exit 1; }
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get -q update
+		apt-get -q install -y --no-install-recommends $$missing
+	fi
+
+$(VENV)/.ready: pyproject.toml
+	@echo "== Making the virtual environment"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: clean
+clean: ## Remove what was built, but for the cache of images
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis failed-vms bench-results *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove the virtual environment and the cache of images as well
+	rm -rf $(VENV) $(CACHE)

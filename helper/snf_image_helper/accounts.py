@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's own users and groups: passwd(5) and group(5), read tolerantly. The helper's accounts play no part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snf_image_helper.guest import Guest
+from snf_image_shared.errors import GuestError
+
+USERS_FILE = "/etc/passwd"
+GROUPS_FILE = "/etc/group"
+_LARGEST = 0xFFFF_FFFE  # (uid_t) -1 means "leave it" to chown(2)
+
+
+@dataclass(frozen=True)
+class User:
+    """One line of passwd(5); `home` is as written there."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def parse_passwd(text: str) -> tuple[User, ...]:
+    """Users in order; lines that are no account (comments, NIS compatibility, damage) are passed over."""
+    return tuple(
+        User(fields[0], int(fields[2]), int(fields[3]), fields[5])
+        for fields in _lines(text, 7)
+        if _is_id(fields[2]) and _is_id(fields[3])
+    )
+
+
+def parse_group(text: str) -> tuple[tuple[str, int], ...]:
+    """Names and numbers in order, tolerant as parse_passwd()."""
+    return tuple((fields[0], int(fields[2])) for fields in _lines(text, 4) if _is_id(fields[2]))
+
+
+def find_user(guest: Guest, name: str) -> User:
+    """The first account of that name, as getpwnam(3) finds it. Raises GuestError when there is none."""
+    for user in parse_passwd(guest.read_text(USERS_FILE)):
+        if user.name == name:
+            return user
+    raise GuestError(f"the user {name!r} is not in {USERS_FILE}; correct the name or add the user to the image")
+
+
+def owner_ids(guest: Guest, owner: str | None, group: str | None) -> tuple[int, int]:
+    """Numbers for two names or numbers of the guest; None is 0. Raises GuestError for a name it does not have."""
+    uid = _number(owner)
+    if uid is None:
+        uid = find_user(guest, owner or "").uid
+    gid = _number(group)
+    if gid is None:
+        gid = _find_group(guest, group or "")
+    return uid, gid
+
+
+def _number(name: str | None) -> int | None:
+    if name is None or name == "":
+        return 0
+    if not (name.isascii() and name.isdigit()):
+        return None
+    if not _is_id(name):
+        raise GuestError(f"{name[:40]} is no user or group number; use one below {_LARGEST + 1}")
+    return int(name)
+
+
+def _find_group(guest: Guest, name: str) -> int:
+    for found, gid in parse_group(guest.read_text(GROUPS_FILE)):
+        if found == name:
+            return gid
+    raise GuestError(f"the group {name!r} is not in {GROUPS_FILE}; correct the name or add the group to the image")
+
+
+def _lines(text: str, fields: int) -> Iterator[list[str]]:
+    for line in text.split("\n"):
+        found = line.split(":")
+        if len(found) == fields and found[0] and found[0][0] not in "#+-":
+            yield found
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _LARGEST

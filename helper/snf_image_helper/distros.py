@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which Linux distribution the guest is, read as data: os-release(5), else the marker files of older systems."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from snf_image_helper.guest import Guest
+
+
+class Family(StrEnum):
+    """Distributions that keep their host name, network and services in the same places."""
+
+    DEBIAN = "debian"
+    REDHAT = "redhat"
+    SUSE = "suse"
+    ARCH = "arch"
+    GENTOO = "gentoo"
+    SLACKWARE = "slackware"
+    ALPINE = "alpine"
+    COREOS = "coreos"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Distro:
+    """`name` and `version` are ID and VERSION_ID, printable ASCII of at most 128 characters, perhaps empty."""
+
+    family: Family
+    name: str = ""
+    version: str = ""
+
+    @classmethod
+    def of(cls, guest: Guest) -> Distro:
+        """Ask os-release first, then the marker files. Never fails for want of an answer: that is Family.UNKNOWN."""
+        for path in _OS_RELEASE:
+            if guest.is_file(path):
+                found = from_os_release(parse_os_release(guest.read_text(path)))
+                if found.family is not Family.UNKNOWN:
+                    return found
+        for path, family in _MARKERS:
+            if guest.exists(path):
+                return cls(family, str(family))
+        return cls(Family.UNKNOWN)
+
+
+def parse_os_release(text: str) -> Mapping[str, str]:
+    """Assignments of os-release(5); quotes and backslashes as the shell sees them, nothing is ever expanded."""
+    found: dict[str, str] = {}
+    for line in text.split("\n"):
+        match = _ASSIGNMENT.fullmatch(line.strip())
+        if match:
+            found[match[1]] = _printable(_unquote(match[2]))
+    return found
+
+
+def from_os_release(members: Mapping[str, str]) -> Distro:
+    """ID decides, then the words of ID_LIKE in their order (nearest relative first)."""
+    name = members.get("ID", "")
+    for word in (name, *members.get("ID_LIKE", "").split()):
+        family = _FAMILIES.get(word.lower()) or (Family.SUSE if word.lower().startswith("opensuse") else None)
+        if family:
+            return Distro(family, name, members.get("VERSION_ID", ""))
+    return Distro(Family.UNKNOWN, name, members.get("VERSION_ID", ""))
+
+
+_OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+_ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
+_ESCAPED = re.compile(r"\\([\"'$`\\])")
+_LONGEST = 128
+
+_FAMILIES = {
+    **dict.fromkeys(("debian", "ubuntu", "devuan", "raspbian", "linuxmint", "kali"), Family.DEBIAN),
+    **dict.fromkeys(
+        ("rhel", "fedora", "centos", "rocky", "almalinux", "ol", "amzn", "scientific", "openeuler"), Family.REDHAT
+    ),
+    **dict.fromkeys(("suse", "sles", "sled", "sle-micro", "sles_sap"), Family.SUSE),
+    **dict.fromkeys(("arch", "archlinux", "manjaro"), Family.ARCH),
+    "gentoo": Family.GENTOO,
+    "slackware": Family.SLACKWARE,
+    "alpine": Family.ALPINE,
+    **dict.fromkeys(("coreos", "flatcar"), Family.COREOS),
+}
+_MARKERS = (
+    ("/etc/coreos", Family.COREOS),
+    ("/etc/debian_version", Family.DEBIAN),
+    ("/etc/redhat-release", Family.REDHAT),
+    ("/etc/slackware-version", Family.SLACKWARE),
+    ("/etc/SuSE-release", Family.SUSE),
+    ("/etc/gentoo-release", Family.GENTOO),
+    ("/etc/arch-release", Family.ARCH),
+    ("/etc/alpine-release", Family.ALPINE),
+)
+
+
+def _unquote(text: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1] if text[0] == "'" else _ESCAPED.sub(r"\1", text[1:-1])
+    return text
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text if " " <= char <= "~")[:_LONGEST]

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a renderer is told about the guest, and what it answers: files to write and files to put out of the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+HEADER = "# Written by snf-image when this instance was deployed.\n"
+BACKUP = ".snf-image-bak"
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """The text of a file of root's, and its permission bits."""
+
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """`files` by path; `retired` maps a file that would compete with them to the name it gets."""
+
+    files: Mapping[str, FileContent]
+    retired: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`competing` are the guest's own network files of the chosen kind.
+
+    `matches_mac`: its ifupdown finds cards by MAC address; `has_udev`: udev may name them; `backend` is netplan's.
+    """
+
+    competing: tuple[str, ...] = ()
+    matches_mac: bool = True
+    has_udev: bool = True
+    backend: str = "networkd"
+
+
+def suffixed(paths: tuple[str, ...]) -> Mapping[str, str]:
+    """New names for files that are only read when their names end as they do now."""
+    return {path: path + BACKUP for path in paths}
+
+
+def hidden(paths: tuple[str, ...]) -> Mapping[str, str]:
+    """New names for files whose readers take any name that does not begin with a dot."""
+    return {path: f"{path.rpartition('/')[0]}/.{path.rpartition('/')[2]}{BACKUP}" for path in paths}

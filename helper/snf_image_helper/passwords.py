@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Password hashes for shadow(5), made by libxcrypt through ctypes: Python lost its crypt module in 3.13."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from enum import StrEnum
+
+from snf_image_helper.guest import Guest
+from snf_image_shared.errors import GuestError
+
+LOGIN_DEFS = "/etc/login.defs"
+LONGEST_PASSWORD = 511  # bytes: CRYPT_MAX_PASSPHRASE_SIZE of crypt(3), less its NUL
+_SALT_SIZE = 192  # CRYPT_GENSALT_OUTPUT_SIZE
+_DATA_SIZE = 32768  # sizeof(struct crypt_data) in libxcrypt
+_ENTROPY = 16  # bytes
+_LONGEST_HASH = 512
+
+
+class Method(StrEnum):
+    """The values of the property PASSWD_HASHING_METHOD that a Linux guest understands, and yescrypt."""
+
+    MD5 = "md5"
+    BLOWFISH = "blowfish"
+    SHA256 = "sha256"
+    SHA512 = "sha512"
+    YESCRYPT = "yescrypt"
+
+
+_PREFIX = {
+    Method.MD5: b"$1$",
+    Method.BLOWFISH: b"$2b$",
+    Method.SHA256: b"$5$",
+    Method.SHA512: b"$6$",
+    Method.YESCRYPT: b"$y$",
+}
+# libxcrypt's own choice for bcrypt is 2^5 rounds, too few today; for the others it is sound.
+_COST = {Method.BLOWFISH: 10}
+
+
+def parse_method(name: str) -> Method:
+    """Read the property PASSWD_HASHING_METHOD. Raises GuestError for what a Linux guest cannot verify."""
+    try:
+        return Method(name.strip().lower())
+    except ValueError as error:
+        raise GuestError(
+            f"property PASSWD_HASHING_METHOD: {name[:40]!r} is none a Linux guest knows; use one of {', '.join(Method)}"
+        ) from error
+
+
+def method_of(guest: Guest, shadow: str) -> Method:
+    """What the guest itself uses: yescrypt when login.defs or a hash in `shadow` says so, else sha512."""
+    defaults = guest.read_text(LOGIN_DEFS, missing_ok=True) or ""
+    chosen = re.search(r"^[ \t]*ENCRYPT_METHOD[ \t]+(\S+)", defaults, re.MULTILINE)
+    if chosen:
+        return Method.YESCRYPT if chosen[1].upper() == "YESCRYPT" else Method.SHA512
+    return Method.YESCRYPT if re.search(r"^[^:\n]+:\$y\$", shadow, re.MULTILINE) else Method.SHA512
+
+
+def hash_password(password: str, method: Method) -> str:
+    """Hash with a fresh salt. Raises GuestError for a password crypt(3) cannot take."""
+    phrase = password.encode("utf-8", "surrogateescape")
+    if b"\0" in phrase or b"\n" in phrase or b"\r" in phrase:
+        raise GuestError(
+            "OS parameter img_passwd contains a NUL or a line break; nobody could type it, so leave it out"
+        )
+    if len(phrase) > LONGEST_PASSWORD:
+        raise GuestError(f"OS parameter img_passwd is longer than {LONGEST_PASSWORD} bytes; use a shorter password")
+    library = _library()
+    salt = ctypes.create_string_buffer(_SALT_SIZE)
+    entropy = os.urandom(_ENTROPY)
+    if not library.crypt_gensalt_rn(_PREFIX[method], _COST.get(method, 0), entropy, len(entropy), salt, len(salt)):
+        raise GuestError(f"the helper's libcrypt cannot make a {method} salt; set PASSWD_HASHING_METHOD=sha512")
+    memory = ctypes.create_string_buffer(_DATA_SIZE)
+    hashed = library.crypt_rn(phrase, salt.value, memory, len(memory))
+    if not isinstance(hashed, bytes):
+        raise GuestError(f"the helper's libcrypt cannot hash with {method}; set PASSWD_HASHING_METHOD=sha512")
+    return hashed.decode("ascii")
+
+
+def check_hash(text: str) -> str:
+    """A hash that is taken verbatim, "!" and "" included. Raises GuestError for what would break shadow(5)."""
+    if not text.isascii() or not (text.isprintable() or not text) or ":" in text or " " in text:
+        raise GuestError(
+            "OS parameter img_passwd_hash contains a colon, a blank, a line break or the like; give one crypt(5) hash"
+        )
+    if len(text) > _LONGEST_HASH:
+        raise GuestError(
+            f"OS parameter img_passwd_hash is longer than {_LONGEST_HASH} characters; give one crypt(5) hash"
+        )
+    return text
+
+
+def change_shadow(shadow: str, user: str, hashed: str, today: int) -> str | None:
+    """The file with the user's hash changed and the day of change set to `today` (days since 1970).
+
+    Order, the other fields and the other lines stay as they are. None when the user has no line.
+    """
+    lines = shadow.split("\n")
+    found = False
+    for number, line in enumerate(lines):
+        fields = line.split(":")
+        if len(fields) > 1 and fields[0] == user:
+            fields += [""] * (9 - len(fields))
+            # Day 0 would mean "must be changed at the next login".
+            fields[1], fields[2] = hashed, str(max(today, 1))
+            lines[number] = ":".join(fields)
+            found = True
+    return "\n".join(lines) if found else None
+
+
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libcrypt.so.1")
+    except OSError as error:
+        raise GuestError("the helper has no libcrypt.so.1; rebuild it with snf-image-update-helper") from error
+    library.crypt_gensalt_rn.restype = ctypes.c_char_p
+    library.crypt_gensalt_rn.argtypes = (
+        ctypes.c_char_p,
+        ctypes.c_ulong,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+    )
+    library.crypt_rn.restype = ctypes.c_char_p
+    library.crypt_rn.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int)
+    return library

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The helper's mouth: events for the host. Tasks warn through it; nothing else of them leaves the VM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from snf_image_shared.report import Event, EventKind
+
+
+class Reporter:
+    """Writes events, one line each, to whatever `write` leads to (the third serial port, or a list in a test)."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+
+    def ready(self, version: str) -> None:
+        """The VM has booted: the host's boot deadline ends here."""
+        self._send(EventKind.READY, version)
+
+    def task_start(self, name: str) -> None:
+        """A task begins."""
+        self._send(EventKind.TASK_START, name)
+
+    def task_end(self, name: str) -> None:
+        """A task has ended without failing."""
+        self._send(EventKind.TASK_END, name)
+
+    def warning(self, text: str) -> None:
+        """Something the operator should know; the deployment goes on."""
+        self._send(EventKind.WARNING, text)
+
+    def error(self, text: str) -> None:
+        """Why the deployment fails."""
+        self._send(EventKind.ERROR, text)
+
+    def stderr(self, text: str) -> None:
+        """The last lines of a failed program."""
+        self._send(EventKind.STDERR, text)
+
+    def _send(self, kind: EventKind, text: str) -> None:
+        self._write(Event(kind, text).encode())

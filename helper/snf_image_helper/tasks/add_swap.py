@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""AddSwap: make a swap area where the property SWAP says, and let the guest use it."""
+
+from __future__ import annotations
+
+import os
+
+from snf_image_helper import fstab
+from snf_image_helper.filesystems import SWAP, make_swap, probe
+from snf_image_helper.guest import Guest
+from snf_image_helper.partitions import MIB, SwapDisk, SwapPartition, parse_swap
+from snf_image_helper.reporter import Reporter
+from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Requires, Task
+from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Job
+
+_FSTAB = "/etc/fstab"
+_CLOUD_CONFIG = "/etc/cloud/cloud.cfg.d"
+_CLOUD_FILE = f"{_CLOUD_CONFIG}/98_snf-image-50AddSwap.cfg"
+
+
+def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
+    """Make the swap area and its fstab line; both are left alone where they exist already.
+
+    Raises GuestError when the guest has no fstab or, with CLOUD_INIT, no cloud-init.
+    """
+    swap = _asked(job)
+    if isinstance(swap, SwapPartition) and job.wishes.flag("CLOUD_INIT"):
+        _let_cloud_init(guest, swap)
+        return
+    text = guest.read_text(_FSTAB, missing_ok=True)
+    if text is None:
+        raise GuestError(f"{_FSTAB} does not exist, so swap cannot be added; create it in the image or drop SWAP")
+    match swap:
+        case SwapPartition(number):
+            device = guest.disk.partition_device(number)
+        case SwapDisk(index):
+            device = guest.disk.devices[index]
+    if not _in_use(text, device):
+        uuid = make_swap(device)
+        guest.append_text(_FSTAB, f"UUID={uuid}\tnone\tswap\tsw\t0\t0\n")
+
+
+def cloud_config(swap: SwapPartition, filename: str) -> str:
+    """The part of cloud-init's configuration that makes a swap file of at most the size asked for.
+
+    Source: cloud-init, module "Mounts". No partition was made: the guest grows its own root.
+    """
+    return f"swap:\n  filename: {filename}\n  size: auto\n  maxsize: {swap.mib * MIB}\n"
+
+
+def _asked(job: Job) -> SwapPartition | SwapDisk:
+    swap = parse_swap(job.wishes.text("SWAP") or "")
+    if isinstance(swap, SwapDisk) and swap.index >= len(job.disks):
+        raise GuestError(
+            f"property SWAP: disk {chr(ord('a') + swap.index)} is asked for and the instance has "
+            f"{len(job.disks)}; add a disk or write <partition>:<MiB>"
+        )
+    return swap
+
+
+def _in_use(text: str, device: str) -> bool:
+    """Whether fstab names the swap area that is on the device already."""
+    used = {entry.device.lower() for entry in fstab.parse(text)[0] if entry.type == SWAP}
+    if not used:
+        return False
+    found = probe([device])[device]
+    return found.type == SWAP and f"uuid={found.uuid.lower()}" in used
+
+
+def _let_cloud_init(guest: Guest, swap: SwapPartition) -> None:
+    if not guest.is_dir(_CLOUD_CONFIG):
+        raise GuestError(f"CLOUD_INIT is set and {_CLOUD_CONFIG} does not exist; install cloud-init in the image")
+    # The name is random as the image may hold any other.
+    guest.write_text(_CLOUD_FILE, cloud_config(swap, f"/swap-{os.urandom(4).hex()}.img"))
+
+
+def _skip(job: Job) -> str | None:
+    if job.wishes.text("SWAP") is None:
+        return "the property SWAP is not set"
+    _asked(job)
+    return None
+
+
+def _makes_partition(job: Job) -> bool:
+    return not job.wishes.flag("CLOUD_INIT") and isinstance(_asked(job), SwapPartition)
+
+
+TASK: Task[Guest] = Task(
+    "AddSwap",
+    add_swap,
+    families=LINUX_ONLY,
+    after=("FixPartitionTable", MOUNT_IMAGE),
+    requires=(Requires("FixPartitionTable", _makes_partition),),
+    skip=_skip,
+)

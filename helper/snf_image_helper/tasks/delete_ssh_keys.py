@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""DeleteSSHKeys: replace the host keys in /etc/ssh, and those that HostKey names, by new ones of the same types.
+
+The helper makes them with its own ssh-keygen, so the guest boots with keys whatever its distribution would do, and
+nothing of the guest is executed. Under CLOUD_INIT it is told to do that itself (ssh_deletekeys).
+"""
+
+from __future__ import annotations
+
+import binascii
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from snf_image_helper import cloud_init, sshd_config
+from snf_image_helper.guest import Guest, Ownership
+from snf_image_helper.reporter import Reporter
+from snf_image_helper.scratch import scratch_directory
+from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_shared.job import Job
+from snf_image_shared.process import Limits, ProcessError, run
+
+_PRIVATE = Ownership(mode=0o600)
+_PUBLIC = Ownership(mode=0o644)
+_SSHD = ("/usr/sbin/sshd", "/sbin/sshd")
+_TIMEOUT = 300.0  # seconds: primes are slow to find under emulation
+
+
+class KeyType(StrEnum):
+    """What ssh-keygen still makes, best first; DSA keys are removed and never come back."""
+
+    ED25519 = "ed25519"
+    ECDSA = "ecdsa"
+    RSA = "rsa"
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A private key in the guest; `type` is None when nobody makes such keys any more."""
+
+    path: str
+    type: KeyType | None
+
+
+def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
+    """A guest with sshd and no key at all gets an Ed25519 and an ECDSA key. Raises ProcessError."""
+    if job.wishes.flag("CLOUD_INIT"):
+        cloud_init.write_configuration(guest, "50DeleteSSHKeys", {"ssh_deletekeys": True})
+        return
+    has_sshd = any(guest.exists(path) for path in _SSHD)
+    if has_sshd and sshd_config.config_file(guest) is None:
+        report.warning("The guest has sshd and no sshd_config: only host keys in /etc/ssh are replaced")
+    old = find_host_keys(guest)
+    wanted = tuple(key for key in old if key.type)
+    if not wanted and has_sshd and guest.is_dir(sshd_config.DIRECTORY):
+        wanted = tuple(HostKey(_default_path(kind), kind) for kind in (KeyType.ED25519, KeyType.ECDSA))
+    comment = f"root@{job.instance.partition('.')[0]}"
+    with scratch_directory() as directory:
+        made = _make_keys(wanted, comment, directory)
+        _remove_leftovers(guest, old, {key.path for key in wanted})
+        for key, private in zip(wanted, made, strict=True):
+            guest.write_bytes(key.path, private.read_bytes(), ownership=_keep_private(guest, key.path))
+            guest.write_bytes(f"{key.path}.pub", Path(f"{private}.pub").read_bytes(), ownership=_PUBLIC)
+
+
+def find_host_keys(guest: Guest) -> tuple[HostKey, ...]:
+    """Private keys in /etc/ssh, and what HostKey lines name if it is one."""
+    names = guest.list_directory(sshd_config.DIRECTORY, missing_ok=True)
+    paths = [f"{sshd_config.DIRECTORY}/{name}" for name in names if _is_private_name(name)]
+    named = (words[0] for words in sshd_config.settings(guest, "HostKey") if words[0].startswith("/"))
+    paths += [path for path in named if guest.is_file(path) and b"PRIVATE KEY" in guest.read_bytes(path)]
+    return tuple(HostKey(path, key_type(guest, path)) for path in dict.fromkeys(paths) if guest.is_file(path))
+
+
+def key_type(guest: Guest, path: str) -> KeyType | None:
+    """By name, else by content; None for DSA and for what is no key."""
+    name = path.rpartition("/")[2]
+    for kind in KeyType:
+        if name == f"ssh_host_{kind}_key":
+            return kind
+    return type_of_content(guest.read_bytes(path))
+
+
+def type_of_content(content: bytes) -> KeyType | None:
+    """Tell a private key's type from its PEM header, or from the names inside OpenSSH's own format."""
+    if b"BEGIN RSA PRIVATE KEY" in content:
+        return KeyType.RSA
+    if b"BEGIN EC PRIVATE KEY" in content:
+        return KeyType.ECDSA
+    if b"BEGIN OPENSSH PRIVATE KEY" not in content:
+        return None
+    body = b"".join(line for line in content.split(b"\n") if b"-----" not in line)
+    try:
+        inside = binascii.a2b_base64(body)
+    except binascii.Error:
+        return None
+    for word, kind in ((b"ssh-ed25519", KeyType.ED25519), (b"ecdsa-sha2-", KeyType.ECDSA), (b"ssh-rsa", KeyType.RSA)):
+        if word in inside:
+            return kind
+    return None
+
+
+def _default_path(kind: KeyType) -> str:
+    return f"{sshd_config.DIRECTORY}/ssh_host_{kind}_key"
+
+
+def _is_private_name(name: str) -> bool:
+    return name.startswith("ssh_host_") and not name.endswith(".pub")
+
+
+def _make_keys(wanted: tuple[HostKey, ...], comment: str, directory: Path) -> tuple[Path, ...]:
+    """One new key for each, all at once. Raises the ProcessError of the first that failed."""
+    paths = tuple(directory / str(number) for number in range(len(wanted)))
+    failures: list[ProcessError] = []
+
+    def make(kind: KeyType, path: Path) -> None:
+        try:
+            run(
+                ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(path)],
+                limits=Limits(timeout=_TIMEOUT),
+            )
+        except ProcessError as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=make, args=(key.type, path))
+        for key, path in zip(wanted, paths, strict=True)
+        if key.type
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return paths
+
+
+def _remove_leftovers(guest: Guest, old: tuple[HostKey, ...], replaced: set[str]) -> None:
+    """Keys that get no successor, with their public halves, and every certificate: it spoke for an old key."""
+    for name in guest.list_directory(sshd_config.DIRECTORY, missing_ok=True):
+        path = f"{sshd_config.DIRECTORY}/{name}"
+        if name.startswith("ssh_host_") and not guest.is_dir(path) and path.removesuffix(".pub") not in replaced:
+            guest.remove(path)
+    for key in old:
+        if key.path not in replaced:
+            guest.remove(key.path, missing_ok=True)
+            guest.remove(f"{key.path}.pub", missing_ok=True)
+
+
+def _keep_private(guest: Guest, path: str) -> Ownership:
+    """The old key's owner and mode where they keep the world out (Red Hat lets a group in), else root alone."""
+    old = guest.ownership(path)
+    return old if old is not None and not old.mode & 0o007 else _PRIVATE
+
+
+TASK: Task[Guest] = Task("DeleteSSHKeys", delete_ssh_keys, families=LINUX_ONLY, after=(MOUNT_IMAGE,))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""FixPartitionTable: let the last partition, and the table itself, fill a disk that is larger than the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snf_image_helper.disk import Disk
+from snf_image_helper.partitions import Partition, SwapPartition, TableKind, differences, grown, parse_swap
+from snf_image_helper.reporter import Reporter
+from snf_image_helper.task import CloudInit, Task
+from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Job
+from snf_image_shared.process import run
+
+# The kernel is told by Disk.reload(); signatures of file systems that stay must not be wiped.
+_SFDISK = ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", "--wipe-partitions=never")
+
+
+def asked_swap(job: Job) -> SwapPartition | None:
+    """The partition that the property SWAP asks for on the first disk. Raises GuestError for a wrong SWAP."""
+    text = job.wishes.text("SWAP")
+    swap = parse_swap(text) if text else None
+    return swap if isinstance(swap, SwapPartition) else None
+
+
+def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
+    """Grow and create in place: partitions that do not change keep every byte of their entries.
+
+    Raises GuestError for a table that cannot be right, and when the result is not the one intended.
+    """
+    table = disk.require_table()
+    if not table.partitions:
+        raise GuestError("the partition table is empty; publish the image with its partitions")
+    change = grown(table, disk.sectors, asked_swap(job))
+    for warning in change.warnings:
+        report.warning(warning)
+    for partition in change.resized:
+        run([*_SFDISK, "-N", str(partition.number), disk.device], stdin=_place(partition))
+    for partition in change.created:
+        # Appended under its name: with -N sfdisk gives a new partition the next free number instead.
+        name = f"{disk.node(partition.number)}: ".encode()
+        run([*_SFDISK, "--append", disk.device], stdin=name + _place(partition, kind=True))
+    if table.kind is TableKind.GPT and not _backup_is_last(disk):
+        # sfdisk moves it as well, but only when it has something to write.
+        run(["sgdisk", "-e", disk.device])
+    found = disk.reload()
+    problems = differences(change.table, found)
+    if problems:
+        raise GuestError(f"the partition table was not written as intended: {problems[0]}")
+
+
+def _place(partition: Partition, *, kind: bool = False) -> bytes:
+    text = f"start={partition.start}, size={partition.size}"
+    return (text + (f", type={partition.type}" if kind else "") + "\n").encode("ascii")
+
+
+def _backup_is_last(disk: Disk) -> bool:
+    """Whether the primary header names the last sector as its backup's place (UEFI, "GPT Header", AlternateLBA)."""
+    with Path(disk.device).open("rb") as file:
+        file.seek(disk.sector_size + 32)
+        return int.from_bytes(file.read(8), "little") == disk.sectors - 1
+
+
+def _skip(job: Job) -> str | None:
+    asked_swap(job)
+    return None
+
+
+TASK: Task[Disk] = Task("FixPartitionTable", fix_partition_table, cloud_init=CloudInit.OFF, skip=_skip)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Installs the OS definition, the commands and the settings below DESTDIR: what `make install` runs.
+
+The code and the libraries it needs go into a directory of their own, so that no other Python program sees them and a
+release of Debian that lacks one of them does not matter. Existing settings are left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+SCRIPTS = ("create", "import", "export", "rename", "verify")
+SOURCES = ("host", "helper", "shared", "helper-image-builder")
+DESCRIPTION = ("pyproject.toml", "README.md", "LICENSE")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Directories as they are below DESTDIR now; `prefix` and `etc` as they will be on the node, e.g. /usr and /etc."""
+
+    destdir: Path
+    prefix: Path
+    etc: Path
+
+    def below(self, path: Path) -> Path:
+        """Where `path` of the node is written now."""
+        return self.destdir / path.relative_to("/")
+
+    @property
+    def library(self) -> Path:
+        """Our packages and what they need."""
+        return self.prefix / "lib/snf-image"
+
+
+def main() -> None:
+    """Parse the options of `make install` and install everything."""
+    os.umask(0o022)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--destdir", default="")
+    parser.add_argument("--prefix", default="/usr")
+    parser.add_argument("--sysconfdir", default="/etc")
+    options = parser.parse_args()
+    prefix, etc = Path(options.prefix), Path(options.sysconfdir)
+    if not prefix.is_absolute() or not etc.is_absolute():
+        parser.error("PREFIX and SYSCONFDIR must be absolute paths; use DESTDIR to install somewhere else")
+    places = Places(Path(options.destdir or "/").resolve(), prefix, etc)
+    install_library(places)
+    install_os_definition(places)
+    install_settings(places)
+    print(f"Installed below {places.below(prefix)} and {places.below(etc)}.")
+
+
+def install_library(places: Places) -> None:
+    """Our packages with their requirements, in place of an older installation."""
+    library = places.below(places.library)
+    with tempfile.TemporaryDirectory(prefix="snf-image-install-") as scratch:
+        new = Path(scratch, "lib")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(new), str(_sources(Path(scratch)))]
+        subprocess.run(pip, check=True)
+        shutil.rmtree(new / "bin", ignore_errors=True)
+        if library.exists():
+            shutil.rmtree(library)
+        library.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(new, library)
+
+
+def install_os_definition(places: Places) -> None:
+    """The directory that Ganeti reads, and the command that builds the helper image."""
+    directory = places.prefix / "share/ganeti/os/snf-image"
+    for name in SCRIPTS:
+        _script(places, directory / name, "snf_image_host.cli", f'"{name}", ROOT')
+    for name in ("ganeti_api_version", "parameters.list"):
+        _copy(HERE / name, places.below(directory / name))
+    variants = places.etc / "ganeti/snf-image/variants.list"
+    link = places.below(directory / "variants.list")
+    link.unlink(missing_ok=True)
+    # Relative, so that it also holds below DESTDIR.
+    up = Path(*[".."] * (len(directory.parts) - 1))
+    link.symlink_to(up / variants.relative_to("/"))
+    _script(places, places.prefix / "sbin/snf-image-update-helper", "snf_image_helper_builder.cli", "root=ROOT")
+
+
+def install_settings(places: Places) -> None:
+    """Settings and variants; what the administrator has already stays."""
+    for source, target in (
+        ("snf-image.conf", "snf-image/snf-image.conf"),
+        ("variants.list", "ganeti/snf-image/variants.list"),
+        ("default.conf", "ganeti/snf-image/variants/default.conf"),
+    ):
+        path = places.below(places.etc / target)
+        if not path.exists():
+            _copy(HERE / source, path)
+
+
+def _sources(scratch: Path) -> Path:
+    """A copy of the project to build from: in place, setuptools would install again what an older build left there."""
+    copy = scratch / "project"
+    for name in SOURCES:
+        shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in DESCRIPTION:
+        shutil.copyfile(PROJECT / name, copy / name)
+    return copy
+
+
+def _script(places: Places, path: Path, module: str, arguments: str) -> None:
+    text = (HERE / "script.in").read_text(encoding="utf-8")
+    values = {
+        "@SCRIPT@": path.name,
+        "@DEPTH@": str(len(path.parts) - 2),
+        "@LIBDIR@": str(places.library.relative_to("/")),
+        "@MODULE@": module,
+        "@ARGUMENTS@": arguments,
+    }
+    for mark, value in values.items():
+        text = text.replace(mark, value)
+    target = places.below(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    target.chmod(0o755)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o644)
+
+
+if __name__ == "__main__":
+    main()

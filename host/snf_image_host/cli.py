@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The five scripts that Ganeti calls: exception -> one line -> exit code."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from snf_image_host.kernel import forget_environment
+from snf_image_host.progress import printable
+from snf_image_shared.errors import RequestError, SnfImageError
+
+USAGE = """usage: {command}{arguments}
+
+Part of the Ganeti OS provider snf-image. Ganeti runs it and passes everything in environment variables
+(ganeti-os-interface(7)); there is nothing to run by hand. See snf-image.conf for the settings.
+"""
+INTERNAL_ERROR = 1
+_STDERR = 2
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def main(command: str, root: Path, argv: list[str] | None = None) -> int:
+    """Run one OS script to its exit code: 0, or the one of the error's class, or 128 + the signal that ended it."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments in (["-h"], ["--help"]):
+        sys.stdout.write(_usage(command))
+        return 0
+    if arguments != (["parameters"] if command == "verify" else []):
+        sys.stderr.write(_usage(command))
+        return RequestError.exit_code
+    _occupy_standard_descriptors()
+    # No core dump of ours or of QEMU's: both hold secrets. 1 turns off even what is piped to a collector (core(5)).
+    with suppress(ValueError):  # not root, and the limit is 0 already
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    for number in _ENDING:
+        signal.signal(number, _end)
+    # A monitor or a log reader that is gone must not take the deployment with it; writes then fail with EPIPE.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    env = dict(os.environ)
+    os.environ.clear()
+    forget_environment()
+    try:
+        _script(command)(env, root)
+    except SystemExit as end:
+        _say(
+            f"[ERROR] {command} was ended by {signal.Signals(int(end.code or 0) - 128).name}; everything is cleaned up"
+        )
+        return int(end.code or 0)
+    except SnfImageError as error:
+        _say(f"[ERROR] {printable(str(error))}")
+        return error.exit_code
+    except Exception as error:  # the one place: an administrator needs the traceback and the last line
+        traceback.print_exception(error)
+        _say(f"[ERROR] internal error in {command}: {printable(str(error))}; please report it with the lines above")
+        return INTERNAL_ERROR
+    finally:
+        _let_go_of_log()
+    return 0
+
+
+def _script(command: str) -> Callable[[Mapping[str, str], Path], None]:
+    """Each story is imported when it is wanted: rename and verify need none of the machinery of create."""
+    match command:
+        case "create":
+            from snf_image_host.create import create  # noqa: PLC0415
+
+            return create
+        case "import" | "export":
+            from snf_image_host import transfer  # noqa: PLC0415
+
+            return transfer.import_disk if command == "import" else transfer.export_disk
+        case "verify":
+            from snf_image_host.verify import verify  # noqa: PLC0415
+
+            return verify
+        case "rename":
+            return lambda env, root: None
+        case _:
+            raise RequestError(f"{command!r} is no script of the Ganeti OS interface")
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Turn a signal into an exception that unwinds every `with`; a second one changes nothing.
+
+    It says nothing here: the signal may have come in the middle of a line.
+    """
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _occupy_standard_descriptors() -> None:
+    """One that is closed would be given to the disk, and what is said there would be written onto it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STDERR, "w", closefd=False)
+
+
+def _usage(command: str) -> str:
+    return USAGE.format(command=command, arguments=" parameters" if command == "verify" else "")
+
+
+def _say(line: str) -> None:
+    """The last line of the log is the one that Ganeti shows to a person."""
+    try:
+        sys.stderr.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def _let_go_of_log() -> None:
+    """Drop what nobody reads any more: Python would try again at its end, and turn any exit code into 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stderr.fileno())

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The story of create: request -> image -> disk -> floppy -> helper VM -> done."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+from snf_image_host import kernel
+from snf_image_host.boot_guard import boot_guard
+from snf_image_host.floppy import config_floppy, device_for
+from snf_image_host.ganeti import InstanceDisk, Request
+from snf_image_host.helper_vm import HelperVM, Payload
+from snf_image_host.inspect import refuse_containers
+from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.progress import Progress
+from snf_image_host.qemu import Drive, disk_serial
+from snf_image_host.settings import Settings
+from snf_image_host.sources import Source, open_device, open_source
+from snf_image_host.targets import Target, open_target
+from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job
+
+_SEED = 64  # bytes of the host's randomness for the helper
+
+
+def create(env: Mapping[str, str], root: Path) -> None:
+    """Fill the instance's disks as Ganeti asks in `env`. `root` is where the provider is installed, "/" on a node.
+
+    Raises SnfImageError; until the image has been found to fit, nothing has been written.
+    """
+    settings = Settings.load(env.get("OS_VARIANT", ""), root)
+    with Progress.start(env.get("INSTANCE_NAME", ""), settings.progress_monitor) as progress:
+        for warning in settings.warnings:
+            progress.warning(warning)
+        request = Request.from_environment(env, settings)
+        files = {JOB_FILE: job_for(request, settings).dump()}
+        device_for(files, settings.helper_config_device)  # refuses what is too much, before anything is written
+        with (
+            HelperVM.ready(settings) as helper_vm,
+            _image(request, settings, progress) as image,
+            _open_disks(request) as (disk, drives),
+        ):
+            check_fits(image, disk)
+            # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
+            with nullcontext() if image.is_null else boot_guard(disk) as guard:
+                _fill(image, disk, progress)
+                with config_floppy(files, helper_vm.config_device) as floppy:
+                    progress.info("Starting customization VM...")
+                    payload = Payload(drives, floppy, guard.fd if guard else None, request.hypervisor)
+                    helper_vm.run(payload, progress)
+        progress.info("Image customization finished successfully.")
+
+
+def job_for(request: Request, settings: Settings) -> Job:
+    """What the helper is told. Pure but for the seed."""
+    return Job(
+        version=JOB_VERSION,
+        instance=request.instance,
+        image_format=request.image_format,
+        disks=tuple(disk_serial(index) for index in range(len(request.disks))),
+        properties=request.properties,
+        personality=request.personality,
+        nics=request.nics,
+        secrets=request.secrets,
+        environment=request.guest_environment,
+        seed=secrets.token_hex(_SEED),
+        cloud_init_debug=settings.cloud_init_debug,
+        debug=settings.helper_debug,
+    )
+
+
+@contextmanager
+def _image(request: Request, settings: Settings, progress: Progress) -> Iterator[Source]:
+    with open_source(request.image_id, settings.image_dir, request.image_format) as image:
+        for warning in image.warnings:
+            progress.warning(warning)
+        if not image.is_null:
+            refuse_containers(image)
+        yield image
+
+
+@contextmanager
+def _open_disks(request: Request) -> Iterator[tuple[Target, tuple[Drive, ...]]]:
+    """The first disk, which is written, and all of them as the helper VM gets them, checked and locked."""
+    with ExitStack() as stack:
+        disk = stack.enter_context(open_target(request.disks[0].path))
+        others = [stack.enter_context(_attached(other)) for other in request.disks[1:]]
+        yield disk, tuple(map(_drive, (disk, *others)))
+
+
+def _attached(disk: InstanceDisk) -> AbstractContextManager[Target | Source]:
+    return open_target(disk.path) if disk.access == "rw" else open_device(disk.path)
+
+
+def _fill(image: Source, disk: Target, progress: Progress) -> None:
+    progress.info("Starting image copy...")
+    copy(image, disk, progress)
+    progress.info("Image copy finished.")
+
+
+def _drive(disk: Target | Source) -> Drive:
+    is_block = stat.S_ISBLK(os.fstat(disk.fd).st_mode)
+    return Drive(disk.fd, is_block, writable=isinstance(disk, Target), direct=kernel.is_direct(disk.fd))

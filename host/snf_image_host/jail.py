@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The jail QEMU is started in: its own user id, no capabilities, private namespaces, a root with nothing but /usr.
+
+bubblewrap makes the namespaces and the empty root, setpriv drops the rest; both exec, so QEMU is unprivileged before
+its first instruction. What it may touch reaches it as open descriptors. It dies with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snf_image_shared.errors import ConfigurationError
+from snf_image_shared.process import SEARCH_PATH
+
+# Far above what adduser, systemd or subuid ranges hand out: each run gets a user id of its own, which owns nothing.
+_FIRST_UID = 1_900_000_000
+
+
+@dataclass(frozen=True)
+class Jail:
+    """`files` are open descriptors whose content, from where they stand, is copied to read-only files inside.
+
+    A copy, because bwrap binds a file by its name alone, and behind the name may be another by now. `devices` are
+    device nodes; `groups` are supplementary.
+    """
+
+    user: str = ""
+    groups: tuple[int, ...] = ()
+    files: Mapping[str, int] | None = None
+    devices: Sequence[Path] = ()
+
+    def argv(self, command: Sequence[str]) -> list[str]:
+        """The argument list that runs `command` inside. Raises ConfigurationError for an unknown `user`."""
+        sandbox = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        sandbox += ["--die-with-parent", "--new-session", "--clearenv", "--setenv", "PATH", SEARCH_PATH]
+        sandbox += [
+            "--cap-drop",
+            "ALL",
+            "--cap-add",
+            "CAP_SETUID",
+            "--cap-add",
+            "CAP_SETGID",
+            "--cap-add",
+            "CAP_SETPCAP",
+        ]
+        sandbox += ["--ro-bind", "/usr", "/usr"]
+        for name in ("lib", "lib64", "bin", "sbin"):
+            sandbox += ["--symlink", f"usr/{name}", f"/{name}"]
+        sandbox += ["--dev", "/dev"]
+        for device in self.devices:
+            sandbox += ["--dev-bind", str(device), str(device)]
+        for inside, fd in (self.files or {}).items():
+            # Ganeti's umask is 0077, and bwrap makes the directories it needs with what the umask leaves.
+            sandbox += ["--perms", "0755", "--dir", str(Path(inside).parent)]
+            sandbox += ["--perms", "0444", "--ro-bind-data", str(fd), inside]
+        sandbox += ["--chdir", "/"]
+        uid, gid = self._identity()
+        groups = ["--groups", ",".join(map(str, self.groups))] if self.groups else ["--clear-groups"]
+        drop = ["setpriv", f"--reuid={uid}", f"--regid={gid}", *groups]
+        drop += ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
+        return [*sandbox, *drop, *command]
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What bwrap has to inherit; the command does not."""
+        return tuple((self.files or {}).values())
+
+    def _identity(self) -> tuple[int, int]:
+        if not self.user:
+            return _FIRST_UID + os.getpid(), _FIRST_UID + os.getpid()
+        try:
+            entry = pwd.getpwnam(self.user)
+        except KeyError as error:
+            raise ConfigurationError(
+                f"HELPER_USER: there is no user {self.user!r} on this node; create it, or leave HELPER_USER empty"
+            ) from error
+        if 0 in {entry.pw_uid, entry.pw_gid}:
+            raise ConfigurationError(
+                "HELPER_USER: the helper VM is never run as root, nor in root's group; leave HELPER_USER empty"
+            )
+        return entry.pw_uid, entry.pw_gid
+
+
+def check_programs(*programs: str) -> None:
+    """Raise ConfigurationError that names the Debian package of the first program that is not installed."""
+    packages = {"bwrap": "bubblewrap", "setpriv": "util-linux", "mke2fs": "e2fsprogs"}
+    for program in programs:
+        if not shutil.which(program, path=SEARCH_PATH):
+            package = packages.get(program, "qemu-system-x86")
+            raise ConfigurationError(f"{program} is not installed; run: apt install {package}")

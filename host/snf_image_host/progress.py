@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All that is said while an instance is made: JSON for the monitor, prefixed lines for the log, a bar for a terminal.
+
+The messages are those that Synnefo and others consume (contract 5.6). Nothing here can fail the deployment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from snf_image_host.monitor import Monitor, MonitorError
+from snf_image_shared.errors import SnfImageError
+
+COPY_INTERVAL = 3.0  # seconds between two copy messages
+_INTERNAL_ERROR = "Internal Error: Image deployment failed."
+_INTERRUPTED = "Image deployment was interrupted."
+_REDRAW_INTERVAL = 0.2
+_BAR = 30  # characters
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class Progress:
+    """Where the rest of the host tier reports to. Methods may be called from any thread and raise nothing."""
+
+    def __init__(self, log: TextIO) -> None:
+        self._log = log
+        self._terminal = log.isatty()
+        self._monitor: Monitor | None = None
+        self._lock = threading.RLock()
+        self._has_failed = False
+        self._copy_sent: float | None = None
+        self._copy_finished = False
+        self._bar = _Bar()
+        self._shown = ""  # the line on the terminal that has no end yet
+        self._task_started = 0.0
+
+    @classmethod
+    @contextmanager
+    def start(cls, instance: str, monitor: str, *, log: TextIO | None = None) -> Iterator[Progress]:
+        """Report until the block ends. `monitor` is the setting PROGRESS_MONITOR, empty for none.
+
+        Without a monitor, or once it is lost, messages are `[MONITOR] ` lines in `log` (standard error by default)
+        unless that is a terminal. If an exception leaves the block and error() was not called, the monitor is told
+        of it here; the `[ERROR] ` line is then left to whoever prints the exception.
+        """
+        progress = cls(log or sys.stderr)
+        if monitor.strip():
+            try:
+                progress._monitor = Monitor(monitor, instance, progress._log)
+            except MonitorError as error:
+                progress.warning(f"PROGRESS_MONITOR {monitor!r} {error}; correct the setting")
+        try:
+            yield progress
+        except BaseException as failure:
+            progress._fail([_reason(failure)])
+            raise
+        finally:
+            progress._close()
+
+    def info(self, text: str) -> None:
+        """What happens now; contract 5.6 lists the texts of a good run."""
+        self._line("[INFO] ", text)
+        self._send({"type": "image-info", "messages": [text]})
+
+    def warning(self, text: str) -> None:
+        """Something for the operator; the log alone gets it, for no consumer knows such a message."""
+        self._line("[WARNING] ", text)
+
+    def error(self, texts: list[str]) -> None:
+        """Why the deployment failed. The monitor hears the first call only: one failure, one message."""
+        for text in texts:
+            self._line("[ERROR] ", text)
+        self._fail(texts)
+
+    def copied(self, position: int, total: int) -> None:
+        """`position` of `total` bytes are on the disk. To be called often; the last call has them equal."""
+        position = min(position, total)
+        with self._lock:
+            now = time.monotonic()
+            if self._copy_sent is None:
+                self._copy_sent = now
+            is_last = position == total
+            if self._terminal and not self._copy_finished:
+                self._draw(self._bar.drawn(position, total, now), keep=is_last)
+            if self._copy_finished or (not is_last and now < self._copy_sent + COPY_INTERVAL):
+                return
+            self._copy_sent, self._copy_finished = now, is_last
+            percent = round(100 * position / total, 2) if total else 0.0
+            if not is_last:
+                percent = min(percent, 99.99)
+            self._send({"type": "image-copy-progress", "position": position, "total": total, "progress": percent})
+
+    def task_start(self, name: str) -> None:
+        """The helper begins a task."""
+        self._task_started = time.monotonic()
+        if self._terminal:
+            self._draw(f"  {printable(name)} …")
+        self._send({"type": "image-helper", "subtype": "task-start", "task": name})
+
+    def task_end(self, name: str) -> None:
+        """The helper has finished a task."""
+        if self._terminal:
+            self._draw(f"  {printable(name):<32} {time.monotonic() - self._task_started:6.1f} s", keep=True)
+        self._send({"type": "image-helper", "subtype": "task-end", "task": name})
+
+    def helper_warning(self, text: str) -> None:
+        """A task's warning, in its own words."""
+        self._line("[WARNING] ", text.strip())
+        self._send({"type": "image-helper", "subtype": "warning", "messages": [text]})
+
+    def helper_error(self, messages: Sequence[str] = (), *, stderr: str = "") -> None:
+        """A task's failure: its messages, or the standard error of what it ran."""
+        for text in (*messages, *stderr.splitlines()):
+            self._line("[ERROR] ", text)
+        content = {"stderr": stderr} if stderr else {"messages": list(messages)}
+        self._send({"type": "image-helper", "subtype": "error", **content})
+
+    def log(self, text: str) -> None:
+        """A line for the log alone."""
+        self._line("", text)
+
+    def helper_line(self, text: str) -> None:
+        """One line of the helper's console."""
+        self._line("HELPER: ", text)
+
+    def _fail(self, texts: list[str]) -> None:
+        with self._lock:
+            if not self._has_failed:
+                self._has_failed = True
+                self._send({"type": "image-error", "messages": texts})
+
+    def _send(self, message: dict[str, object]) -> None:
+        line = json.dumps({**message, "timestamp": time.time()})
+        with self._lock:
+            if self._monitor:
+                try:
+                    self._monitor.send(line.encode() + b"\n", must_arrive=message["type"] == "image-error")
+                except MonitorError as error:
+                    self._lose_monitor(error)
+            elif not self._terminal:
+                self._line("[MONITOR] ", line)
+
+    def _lose_monitor(self, error: MonitorError) -> None:
+        lost, self._monitor = self._monitor, None
+        self.warning(f"PROGRESS_MONITOR {error}; its messages follow in this log")
+        if lost:
+            with contextlib.suppress(MonitorError):
+                lost.close()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._shown:
+                self._draw(self._shown, keep=True)
+            monitor, self._monitor = self._monitor, None
+        if monitor:
+            try:
+                monitor.close()
+            except MonitorError as error:
+                self.warning(f"PROGRESS_MONITOR {error}")
+
+    def _line(self, prefix: str, text: str) -> None:
+        """Lines of the log, each with its prefix; what stands on the terminal without an end goes below them."""
+        lines = "".join(f"{prefix}{printable(line)}\n" for line in text.splitlines() or [""])
+        with self._lock:
+            self._write(_CLEAR_LINE + lines + self._shown if self._shown else lines)
+
+    def _draw(self, text: str, *, keep: bool = False) -> None:
+        """Replace the unfinished line of the terminal; with `keep` it is finished."""
+        with self._lock:
+            if text != self._shown or keep:
+                self._write(_CLEAR_LINE + text + ("\n" if keep else ""))
+            self._shown = "" if keep else text
+
+    def _write(self, text: str) -> None:
+        encoding = self._log.encoding or "ascii"
+        with contextlib.suppress(OSError):  # a full or vanished log is no reason to leave an instance half made
+            self._log.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._log.flush()
+
+
+class _Bar:
+    """The text of a copy's progress bar."""
+
+    def __init__(self) -> None:
+        self._start = -1.0
+        self._drawn = -_REDRAW_INTERVAL
+        self._text = ""
+
+    def drawn(self, position: int, total: int, now: float) -> str:
+        """The bar for this moment; the last one again if that was drawn just before."""
+        if self._start < 0:
+            self._start = now
+        if now >= self._drawn + _REDRAW_INTERVAL or position == total:
+            self._drawn = now
+            self._text = _bar(position, total, now - self._start)
+        return self._text
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that a terminal or a reader of the log could take for something else."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _reason(failure: BaseException) -> str:
+    match failure:
+        case SnfImageError():
+            return str(failure)
+        case KeyboardInterrupt() | SystemExit():
+            return _INTERRUPTED
+        case _:
+            return _INTERNAL_ERROR
+
+
+def _bar(position: int, total: int, seconds: float) -> str:
+    share = position / total if total else 1.0
+    rate = position / seconds if seconds > 0 else 0.0
+    end = f"{seconds:.1f} s" if position == total else f"{(total - position) / rate:.0f} s left" if rate else ""
+    filled = round(share * _BAR)
+    return (
+        f"  copy [{'#' * filled}{'.' * (_BAR - filled)}] {share:4.0%} of {_size(total)}, {_size(rate)}/s, {end}".rstrip(
+            ", "
+        )
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ganeti's export and import: a disk to a stream and back, byte for byte, without a look at what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
+from snf_image_host.ganeti import Transfer
+from snf_image_host.pipeline import WORKERS, pieces
+from snf_image_host.sources import Extent, Source, open_device
+from snf_image_host.targets import EDGE, Target, open_target
+from snf_image_shared.errors import DiskError, RequestError, SnfImageError
+
+_PIPE = 1 << 20  # bytes; the default limit of /proc/sys/fs/pipe-max-size
+
+
+def export_disk(env: Mapping[str, str], root: Path) -> None:
+    """Ganeti's export: the disk it names to standard output."""
+    request = Transfer.from_environment(env, "EXPORT")
+    export(request.device, _descriptor(sys.stdout, "output"), request.size_fd)
+
+
+def import_disk(env: Mapping[str, str], root: Path) -> None:
+    """Ganeti's import: standard input to the disk it names."""
+    import_(Transfer.from_environment(env, "IMPORT").device, _descriptor(sys.stdin, "input"))
+
+
+def export(device: Path, out_fd: int, size_fd: int | None) -> None:
+    """Write the whole disk to `out_fd`, after its size in bytes as a line to `size_fd` (Ganeti's EXP_SIZE_FD).
+
+    Works on block devices and on files of any size. Raises DiskError, and SnfImageError if the reader goes away.
+    """
+    with open_device(device) as source, source.direct():
+        if size_fd is not None:
+            _write_all(size_fd, memoryview(f"{source.size}\n".encode()))
+        _widen(out_fd)
+        buffers = [huge_pages(CHUNK), huge_pages(CHUNK)]
+        zeros = huge_pages(CHUNK)
+        with ThreadPoolExecutor(1) as reader:
+            # One piece is read ahead while the one before it is written.
+            ahead = None
+            for number, piece in enumerate(pieces(source, 0, source.size, CHUNK)):
+                fill = partial(_fill, source, piece, buffers[number % 2], zeros)
+                ready, ahead = ahead, reader.submit(fill)
+                if ready:
+                    _write_all(out_fd, ready.result())
+            if ahead:
+                _write_all(out_fd, ahead.result())
+        source.check_unchanged()
+
+
+def import_(device: Path, in_fd: int) -> None:
+    """Write the stream to the disk; what it does not reach is left alone, but for the disk's last MiB, which is zeroed.
+
+    A stream larger than the disk is an error, but is read to its end: its sender must not die of a broken pipe first.
+    Returns when all is on stable storage. Raises DiskError, and SnfImageError for the stream; the disk then does not
+    boot.
+    """
+    _widen(in_fd)
+    with open_target(device) as target:
+        target.wipe_ends()
+        try:
+            _receive(target, in_fd)
+        except BaseException:
+            target.wipe_ends()
+            raise
+
+
+def _descriptor(stream: TextIO | None, name: str) -> int:
+    if stream is None:  # closed when Python started
+        raise RequestError(f"standard {name} is closed; Ganeti passes the stream there, so call me through Ganeti")
+    return stream.fileno()
+
+
+def _receive(target: Target, in_fd: int) -> None:
+    head = huge_pages(EDGE)  # kept until everything else is flushed
+    position = _read_full(in_fd, head)
+    if not position:
+        raise DiskError(f"{target.path}: the stream to import is empty: look for the sender's error")
+    _check_room(target, position, in_fd)
+    written = _padded(target, head, 0, position)
+    with BufferRing(WORKERS, _no_progress) as ring:
+        while position >= EDGE and (count := _read_full(in_fd, buffer := ring.take())):
+            _check_room(target, position + count, in_fd)
+            ring.submit(buffer, partial(_store, target, position, count))
+            position += count
+        ring.drain()
+    target.flush()
+    target.write_sparsely(written, 0)
+    target.flush()
+
+
+def _store(target: Target, offset: int, count: int, buffer: memoryview) -> int:
+    target.write_sparsely(_padded(target, buffer, offset, count), offset)
+    return count
+
+
+def _padded(target: Target, buffer: memoryview, offset: int, count: int) -> memoryview:
+    end = target.rounded(offset + count) - offset
+    buffer[count:end] = bytes(end - count)
+    return buffer[:end]
+
+
+def _check_room(target: Target, end: int, in_fd: int) -> None:
+    """Raise DiskError, after the stream has been read to its end, if it passes the end of the disk."""
+    if end <= target.size:
+        return
+    rubbish = memoryview(bytearray(_PIPE))
+    while count := _read_full(in_fd, rubbish):
+        end += count
+    raise DiskError(
+        f"{target.path}: has {target.size} bytes, but the stream has {end}: import onto a disk of the exported size"
+    )
+
+
+def _read_full(in_fd: int, view: memoryview) -> int:
+    """Bytes read into `view`: fewer than it holds only at the end of the stream."""
+    done = 0
+    try:
+        while done < len(view) and (count := os.readv(in_fd, [view[done:]])):
+            done += count
+    except OSError as error:
+        raise SnfImageError(f"the stream to import cannot be read: {error.strerror}; start the import again") from error
+    return done
+
+
+def _fill(source: Source, piece: Extent, buffer: memoryview, zeros: memoryview) -> memoryview:
+    if not piece.is_data:
+        return zeros[: piece.length]
+    source.read(buffer, piece.offset, piece.length)
+    return buffer[: piece.length]
+
+
+def _write_all(out_fd: int, view: memoryview) -> None:
+    try:
+        while view:
+            view = view[os.write(out_fd, view) :]
+    except OSError as error:
+        raise SnfImageError(f"the exported stream cannot be written: {error.strerror}; look at its receiver") from error
+
+
+def _widen(pipe: int) -> None:
+    with contextlib.suppress(OSError):  # not a pipe, or a limit for unprivileged users
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+
+
+def _no_progress(_done: int) -> None:
+    """Ganeti's transfer daemons watch the stream themselves."""

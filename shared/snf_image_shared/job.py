@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The job: all that the host tells the helper, in one versioned document on the config floppy.
+
+The host has already checked it; the helper loads it strictly and trusts its types, never its content as code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from snf_image_shared import codec
+from snf_image_shared.errors import HelperError
+from snf_image_shared.properties import Properties
+
+JOB_VERSION = 1
+JOB_FILE = "job.json"
+FLOPPY_LABEL = "SNFIMAGE"
+
+
+class Ipv4Method(StrEnum):
+    """How a NIC gets its IPv4 address; NONE leaves it without one."""
+
+    NONE = "none"
+    DHCP = "dhcp"
+    STATIC = "static"
+
+
+class Ipv6Method(StrEnum):
+    """How a NIC gets its IPv6 address: stateful DHCPv6, SLAAC, or SLAAC with stateless DHCPv6."""
+
+    NONE = "none"
+    DHCP = "dhcp"
+    SLAAC = "slaac"
+    SLAAC_DHCP = "slaac_dhcp"
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One network card in Ganeti's order. `address4` is CIDR ("192.0.2.7/24"), set exactly when ipv4 is STATIC.
+
+    `gateway4` may lie outside the subnet: the renderer then makes it on-link. `model` is Ganeti's frontend type or "".
+    """
+
+    mac: str
+    model: str = ""
+    ipv4: Ipv4Method = Ipv4Method.NONE
+    address4: str | None = None
+    gateway4: str | None = None
+    ipv6: Ipv6Method = Ipv6Method.NONE
+
+
+@dataclass(frozen=True)
+class PersonalityFile:
+    """A file to put into the guest. `contents` is base64; owner and group are names or numbers of the guest."""
+
+    path: str
+    contents: str = field(repr=False)
+    owner: str | None = None
+    group: str | None = None
+    mode: int = 0o440
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What no log, message or argument list may ever show. None is "not given", "" is "given, and empty"."""
+
+    password: str | None = None
+    password_hash: str | None = None
+    authorized_keys: str | None = None
+    cloud_userdata: str | None = None
+
+    def __repr__(self) -> str:
+        return "Secrets(...)"
+
+
+@dataclass(frozen=True)
+class Job:
+    """`disks` are the virtio serial numbers of the instance's disks in Ganeti's order; only the first is customised.
+
+    `environment` is what custom tasks see besides the properties (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal
+    randomness of the host: what the helper generates must not depend on the entropy of a VM a second old.
+    """
+
+    version: int
+    instance: str
+    image_format: str
+    disks: tuple[str, ...]
+    properties: Mapping[str, str] = field(default_factory=dict)
+    personality: tuple[PersonalityFile, ...] = field(default=(), repr=False)
+    nics: tuple[Nic, ...] = ()
+    secrets: Secrets = field(default_factory=Secrets)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    seed: str = field(default="", repr=False)
+    cloud_init_debug: bool = False
+    debug: bool = False
+
+    @property
+    def wishes(self) -> Properties:
+        """The merged image and instance properties."""
+        return Properties(self.properties)
+
+    def dump(self) -> bytes:
+        """The job as JSON, secrets in clear: it goes onto the floppy and nowhere else."""
+        return codec.dump(self)
+
+    @classmethod
+    def load(cls, text: bytes) -> Job:
+        """Read dump()'s document back. Raises HelperError when host and helper do not speak the same version."""
+        try:
+            job = codec.load(cls, text)
+        except codec.CodecError as error:
+            raise HelperError(f"the job on the config floppy cannot be read ({error}); {_CURE}") from error
+        if job.version != JOB_VERSION:
+            raise HelperError(f"the job is of version {job.version}, this helper speaks {JOB_VERSION}; {_CURE}")
+        return job
+
+
+_CURE = "rebuild the helper with snf-image-update-helper"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the helper says while it works: one JSON event a line on the third serial port; no text forges an event.
+
+The host reads it under limits and decides nothing from it but what to show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from snf_image_shared import codec
+
+RESULT_SUCCESS = "SUCCESS"
+MAX_LINE = 16384  # bytes, newline included
+_MAX_TEXT = 2000  # characters; JSON's \uXXXX makes six bytes of one, and astral ones twelve
+
+
+class EventKind(StrEnum):
+    """The kinds of event; READY is the first byte the host waits for."""
+
+    READY = "ready"
+    TASK_START = "task-start"
+    TASK_END = "task-end"
+    WARNING = "warning"
+    ERROR = "error"
+    STDERR = "stderr"
+
+
+class ReportError(ValueError):
+    """A line on the report port is not an event."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """`text` is a task's name, a message, several lines of standard error, or the helper's version (READY)."""
+
+    kind: EventKind
+    text: str
+
+    def encode(self) -> bytes:
+        """One line of at most MAX_LINE bytes; a longer text is cut at its front, where the least news is."""
+        text = self.text.encode("utf-8", "replace").decode("utf-8")
+        room = _MAX_TEXT
+        while True:
+            kept = text if len(text) <= room else "…" + text[1 - room :]
+            line = codec.dump(Event(self.kind, kept)) + b"\n"
+            if len(line) <= MAX_LINE:
+                return line
+            room //= 2
+
+    @classmethod
+    def decode(cls, line: bytes) -> Event:
+        """Read one line without its newline. Raises ReportError for anything encode() does not write."""
+        if len(line) >= MAX_LINE:
+            raise ReportError(f"a line of {len(line)} bytes")
+        try:
+            event = codec.load(cls, line)
+        except codec.CodecError as error:
+            raise ReportError(str(error)) from error
+        # Two spellings of one event (a member twice, other blanks, half a surrogate pair) would be two readings of it.
+        if event.encode() != line + b"\n":
+            raise ReportError("not spelt as a helper spells events")
+        return event

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests share: the caches of images, an installed provider, and one way to call its scripts as Ganeti does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("leaks")
+
+from provider import Provider  # noqa: E402
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of a virtual machine needs root as well; without root the run fails loudly instead of skipping."""
+    if os.geteuid() == 0:
+        return
+    marks = ("root", "vm", "ganeti")
+    wanting = [item.nodeid for item in items if any(item.get_closest_marker(mark) for mark in marks)]
+    if wanting:
+        pytest.exit(f"{len(wanting)} tests need root, {wanting[0]} among them; run them with sudo", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Images that outlive a run, under keys of what they are made from."""
+    directory = PROJECT / ".cache"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def provider(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Provider:
+    """The provider installed by `make install` below a directory of its own, with the helper image of the cache."""
+    return Provider.install(tmp_path_factory.mktemp("installed"), cache / "helper")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a deployment could leave behind, photographed before and after; and where a secret could be seen meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))
+PATIENCE = 15.0  # seconds for killed processes to be gone
+_MAX_FILE = 8 << 20
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Mounts of any namespace, attached loop devices, files in temporary places, and our kind of processes."""
+
+    mounts: frozenset[str]
+    loops: frozenset[str]
+    files: frozenset[str]
+    processes: frozenset[str]
+
+    @classmethod
+    def now(cls, own: Path) -> Traces:
+        """Look around. Files below `own`, the test's directory, do not count."""
+        return cls(
+            frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
+            frozenset(
+                subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout.splitlines()
+            ),
+            frozenset(_files(own)),
+            frozenset(_processes()),
+        )
+
+
+@contextmanager
+def nothing_left(own: Path) -> Iterator[None]:
+    """Fail unless everything looks after the block as it did before it."""
+    before = Traces.now(own)
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while (after := Traces.now(own)) != before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert sorted(after.mounts - before.mounts) == []
+    assert sorted(after.loops - before.loops) == []
+    assert sorted(after.processes - before.processes) == []
+    assert sorted(after.files - before.files) == []
+
+
+def sightings(secret: str, own: Path) -> list[str]:
+    """Every process whose arguments or environment show the secret, and every file in a temporary place that does."""
+    needle = secret.encode()
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        for name in ("cmdline", "environ"):
+            with suppress(OSError):
+                if needle in (process / name).read_bytes():
+                    found.append(f"{process.name} {name}: {(process / 'comm').read_text().strip()}")
+    for file in _files(own):
+        with suppress(OSError):
+            path = Path(file)
+            if (
+                path.is_file()
+                and not path.is_symlink()
+                and path.stat().st_size < _MAX_FILE
+                and needle in path.read_bytes()
+            ):
+                found.append(file)
+    return found
+
+
+def _files(own: Path) -> Iterator[str]:
+    for place in PLACES:
+        for directory, names, files in os.walk(place):
+            inside = Path(directory)
+            # Directories of other test runs and developers change all the time; ours is one that we know the name of.
+            names[:] = [name for name in names if inside / name != own and not name.startswith("pytest-of-")]
+            for name in files:
+                if "snf" in name or "floppy" in name or "snf-image" in directory:
+                    yield str(inside / name)
+
+
+def _processes() -> Iterator[str]:
+    """Processes of a deployment by what they run; a zombie has no arguments left and does not count."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                text = b" ".join(words).decode("utf-8", "replace")
+                if "snf-image/create" in text or "snf-disk-" in text:
+                    yield f"{process.name} {text[:200]}"

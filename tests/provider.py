@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An installed provider, and its scripts called with the environment, umask and cwd that Ganeti gives them.
+
+Source: what a real Ganeti 3.0.2 was seen to pass (OS interface 20).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+GANETI_PATH = "/sbin:/bin:/usr/sbin:/usr/bin"
+TIMEOUT = 900  # seconds for one script
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance as Ganeti would describe it. `nics` are dictionaries of NIC_<n>_* without the prefix."""
+
+    name: str
+    disks: tuple[Path, ...]
+    nics: tuple[Mapping[str, str], ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """All that create gets; parameters that are no text become JSON."""
+        env = {
+            "DEBUG_LEVEL": "0",
+            "DISK_COUNT": str(len(self.disks)),
+            "HYPERVISOR": "kvm",
+            "INSTANCE_BE_maxmem": "512",
+            "INSTANCE_BE_minmem": "512",
+            "INSTANCE_BE_vcpus": "1",
+            "INSTANCE_HV_disk_type": "paravirtual",
+            "INSTANCE_NAME": self.name,
+            "INSTANCE_OS": "snf-image+default",
+            "INSTANCE_UUID": "18868594-ae23-41fc-a291-d2d355a2c281",
+            "NIC_COUNT": str(len(self.nics)),
+            "OS_API_VERSION": "20",
+            "OS_NAME": "snf-image",
+            "OS_VARIANT": "default",
+            "PATH": GANETI_PATH,
+        }
+        for index, disk in enumerate(self.disks):
+            env |= {
+                f"DISK_{index}_ACCESS": "rw",
+                f"DISK_{index}_BACKEND_TYPE": "file:loop",
+                f"DISK_{index}_FRONTEND_TYPE": "paravirtual",
+                f"DISK_{index}_PATH": str(disk),
+                f"DISK_{index}_SIZE": str(disk.stat().st_size >> 20) if disk.exists() else "0",
+                f"DISK_{index}_UUID": f"087a1c73-7164-473a-99d7-{index:012d}",
+            }
+        for index, nic in enumerate(self.nics):
+            env |= {f"NIC_{index}_{name}": value for name, value in nic.items()}
+        for name, value in self.parameters.items():
+            env[f"OSP_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+        return env
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a script ended: exit code and the log that Ganeti would keep."""
+
+    code: int
+    log: str
+
+    @property
+    def last_line(self) -> str:
+        """What an administrator reads first."""
+        return self.log.rstrip("\n").rpartition("\n")[2]
+
+    @property
+    def messages(self) -> list[dict[str, object]]:
+        """The progress messages in the log."""
+        mark = "[MONITOR] "
+        return [json.loads(line.removeprefix(mark)) for line in self.log.splitlines() if line.startswith(mark)]
+
+
+@dataclass(frozen=True)
+class Provider:
+    """The provider below `root`, as `make install DESTDIR=root PREFIX=/usr` leaves it."""
+
+    root: Path
+
+    @classmethod
+    def install(cls, root: Path, helper: Path) -> Provider:
+        """Install into `root`, with settings that use the helper image in `helper`."""
+        installer = [sys.executable, str(PROJECT / "host/ganeti/install.py"), "--destdir", str(root)]
+        subprocess.run(installer, check=True, stdout=subprocess.DEVNULL)
+        provider = cls(root)
+        provider.images.mkdir(parents=True, exist_ok=True)
+        provider.configure(HELPER_DIR=str(helper))
+        return provider
+
+    @property
+    def images(self) -> Path:
+        """IMAGE_DIR."""
+        return self.root / "var/lib/snf-image"
+
+    @property
+    def os_directory(self) -> Path:
+        """What Ganeti sees."""
+        return self.root / "usr/share/ganeti/os/snf-image"
+
+    def configure(self, variant: str = "", **settings: str) -> None:
+        """Write snf-image.conf, or a variant of that name."""
+        name = f"ganeti/snf-image/variants/{variant}.conf" if variant else "snf-image/snf-image.conf"
+        text = "".join(f"{key}='{value}'\n" for key, value in settings.items())
+        (self.root / "etc" / name).write_text(text)
+
+    def run(self, instance: Instance, script: str = "create", **extra: str) -> Outcome:
+        """Run a script to its end with the instance's environment, and `extra` over it."""
+        process = self.start(instance, script, **extra)
+        log, _ = process.communicate(timeout=TIMEOUT)
+        return Outcome(process.returncode, log)
+
+    def start(self, instance: Instance, script: str = "create", **extra: str) -> subprocess.Popen[str]:
+        """Start a script; both its outputs are one pipe, as the OS log of Ganeti is one file."""
+        return subprocess.Popen(
+            [str(self.os_directory / script)],
+            cwd=self.os_directory,
+            env=instance.environment() | extra,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            umask=0o077,
+        )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The network software of a real Debian, unpacked beside the machine's own and run in namespaces of its own.
+
+Nothing is installed: on a Ganeti node, ifupdown or NetworkManager would begin to configure the machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from unit.helper.disk_images import sh
+
+PACKAGES = ("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2")
+NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
+_NETWORKD = "/usr/lib/systemd/systemd-networkd"
+
+# Makes cards with a carrier: a tap device has one as long as somebody holds it open.
+_CARDS = """
+import fcntl, json, os, struct, subprocess, sys
+held = []
+for name, mac in json.loads(sys.argv[1]).items():
+    tap = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH", name.encode(), 0x1002))
+    subprocess.run(["ip", "link", "set", name, "address", mac], check=True)
+    held.append(tap)
+sys.exit(subprocess.run(sys.argv[2:]).returncode)
+"""
+# /sys is read-only as in a container: networkd then does not wait for a udev that is not there.
+_ROOM = """
+mount -t tmpfs room "$ROOM"
+mkdir "$ROOM/upper" "$ROOM/work"
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$ROOM/upper,workdir=$ROOM/work" /etc
+cp -a "$ETC/." /etc/
+mount -t sysfs -o ro sysfs /sys
+mount -t tmpfs run /run
+ip link set lo up
+exec "$@"
+"""
+
+
+class GuestTools:
+    """`root` is the tree the packages were unpacked into."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        found = [f"{root}{place}" for place in ("/usr/sbin", "/sbin", "/usr/bin", "/bin")]
+        self.environment = {
+            "PATH": ":".join((*found, os.environ["PATH"])),
+            "LD_LIBRARY_PATH": ":".join(str(path.parent) for path in sorted(root.rglob("*-linux-gnu/lib*.so.*"))[:1]),
+            "LC_ALL": "C",
+        }
+
+    @classmethod
+    def unpack(cls, cache: Path) -> GuestTools:
+        """Download once, with what they need and this machine lacks."""
+        root = cache / "guest-tools"
+        with (cache / ".guest-tools.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / ".ready").exists():
+                _unpack(root)
+        return cls(root)
+
+    def run(self, *argv: str, stdin: str = "") -> str:
+        """Run a program of the tree that must succeed; its output."""
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, env=dict(self.environment), check=False
+        )
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def run_in_room(self, script: str, etc: Path, room: Path, cards: Mapping[str, str]) -> str:
+        """Run a shell script where /etc has the files of `etc`, and the only cards are these (name: MAC)."""
+        room.mkdir(exist_ok=True)
+        # With a process namespace of its own, daemons that the script started end with it.
+        argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "env", f"ROOM={room}", f"ETC={etc}"]
+        argv += ["sh", "-euc", _ROOM, "sh"]
+        argv += [sys.executable, "-c", _CARDS, json.dumps(cards), "sh", "-euc", script]
+        return self.run(*argv)
+
+    @property
+    def netplan(self) -> str:
+        """The generator itself: the command is Python for another interpreter."""
+        return next(f"{self.root}{path}" for path in NETPLAN if Path(f"{self.root}{path}").exists())
+
+    @property
+    def networkd(self) -> str:
+        return _NETWORKD
+
+
+def _unpack(root: Path) -> None:
+    archives = root / "archives"
+    (archives / "partial").mkdir(parents=True, exist_ok=True)
+    install = ("apt-get", "-y", "install", "--reinstall", "--download-only", "--no-install-recommends")
+    options = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root")
+    first = subprocess.run([*install, *options, *PACKAGES], capture_output=True, check=False)
+    if first.returncode:
+        sh("apt-get", "-q", "update")
+        sh(*install, *options, *PACKAGES)
+    for archive in archives.glob("*.deb"):
+        sh("dpkg-deb", "--extract", str(archive), str(root))
+    (root / ".ready").touch()

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding the system on a disk, from its properties or from what is really there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from snf_image_helper.detection import detect
+from snf_image_helper.disk import Disk
+from snf_image_helper.system import OsFamily, System
+from snf_image_shared.errors import GuestError
+from unit.helper.disk_images import Listener, attached, filled, image, job, plant_root, private_mounts, sh
+
+pytestmark = pytest.mark.root
+
+EXT4 = ("mkfs.ext4", "-q")
+TWO = {1: EXT4, 2: EXT4}
+TWO_PARTITIONS = "label: gpt\nsize=20480\nsize=20480\n"
+DPS_ROOT = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+
+
+@pytest.fixture(autouse=True)
+def _private_mounts() -> Iterator[None]:
+    with private_mounts():
+        yield
+
+
+@contextmanager
+def planted(
+    path: Path, script: str, made: Mapping[int, tuple[str, ...]], roots: Mapping[int, str], mib: int = 64
+) -> Iterator[Disk]:
+    """An image with a Linux root on each of the partitions `roots`, given with their file system types."""
+    with image(path, script, made, mib=mib) as disk:
+        disk.reload()
+        for number, kind in roots.items():
+            with filled(disk.partition_device(number), kind) as place:
+                plant_root(place)
+        yield disk
+
+
+def find(disk: Disk, **properties: str) -> tuple[System, Listener]:
+    listener = Listener()
+    return detect(disk, job(**properties), listener.reporter), listener
+
+
+def test_what_the_properties_say_is_taken_without_a_look(tmp_path: Path) -> None:
+    with image(tmp_path / "d", "label: gpt\nsize=4096\nsize=4096\n", {}) as disk:
+        system, listener = find(disk, OSFAMILY="linux", ROOT_PARTITION="2")
+    assert (system, listener.events) == (System(OsFamily.LINUX, 2), [])
+
+
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_a_linux_root_is_found_with_two_warnings(tmp_path: Path, label: str) -> None:
+    with planted(tmp_path / "d", f"label: {label}\nsize=20480\nsize=20480\n", TWO, {2: "ext4"}) as disk:
+        system, listener = find(disk)
+    assert system == System(OsFamily.LINUX, 2)
+    assert listener.warnings == [
+        "Property OSFAMILY is not given: found linux",
+        "Property ROOT_PARTITION is not given: found 2",
+    ]
+
+
+def test_a_logical_root_is_found(tmp_path: Path) -> None:
+    script = "label: dos\nstart=2048,size=2048\nstart=8192,size=40960,type=5\nstart=10240,size=20480\n"
+    with planted(tmp_path / "d", script, {5: EXT4}, {5: "ext4"}) as disk:
+        assert find(disk)[0].root_partition == 5
+
+
+def test_a_declared_root_wins_over_an_earlier_one(tmp_path: Path) -> None:
+    script = f"label: gpt\nsize=20480\nsize=20480,type={DPS_ROOT}\n"
+    with planted(tmp_path / "d", script, TWO, {1: "ext4", 2: "ext4"}) as disk:
+        assert find(disk)[0].root_partition == 2
+
+
+def test_a_root_of_another_gpt_type_is_found(tmp_path: Path) -> None:
+    script = "label: gpt\nsize=20480,type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7\n"
+    with planted(tmp_path / "d", script, {1: EXT4}, {1: "ext4"}) as disk:
+        assert find(disk)[0] == System(OsFamily.LINUX, 1)
+
+
+def test_a_partition_name_with_blanks_brings_no_warning(tmp_path: Path) -> None:
+    with planted(tmp_path / "d", 'label: gpt\nsize=20480,name="a b  c"\n', {1: EXT4}, {1: "ext4"}) as disk:
+        assert len(find(disk)[1].warnings) == 2
+
+
+def test_a_root_without_fstab_is_known_by_its_os_release(tmp_path: Path) -> None:
+    with planted(tmp_path / "d", "label: gpt\nsize=20480\n", {1: EXT4}, {1: "ext4"}) as disk:
+        with filled(disk.partition_device(1), "ext4") as place:
+            (place / "etc/fstab").unlink()
+            (place / "etc/os-release").unlink()
+            (place / "usr/lib").mkdir(parents=True)
+            (place / "usr/lib/os-release").write_text("ID=x\n")
+            (place / "etc/os-release").symlink_to("../usr/lib/os-release")
+        assert find(disk)[0].root_partition == 1
+
+
+def test_a_link_to_the_helpers_own_files_makes_no_root(tmp_path: Path) -> None:
+    with image(tmp_path / "d", "label: gpt\nsize=20480\n", {1: EXT4}) as disk:
+        disk.reload()
+        with filled(disk.partition_device(1), "ext4") as place:
+            (place / "etc").symlink_to("/etc")
+            (place / "usr").symlink_to("../../../../../../usr")
+        with pytest.raises(GuestError, match="no operating system"):
+            find(disk)
+
+
+def test_a_look_changes_no_byte(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    with planted(path, TWO_PARTITIONS, TWO, {2: "ext4"}):
+        pass
+    before = path.read_bytes()
+    with attached(path) as disk:
+        find(disk)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("size", "command", "kind", "mib"),
+    [
+        (262144, ("mkfs.btrfs", "-q"), "btrfs", 160),
+        (700000, ("mkfs.xfs", "-q"), "xfs", 400),
+        (20480, ("mkfs.ext3", "-q"), "ext3", 64),
+        (20480, ("mkfs.ext2", "-q"), "ext2", 64),
+    ],
+)
+def test_every_linux_file_system_is_looked_into(
+    tmp_path: Path, size: int, command: tuple[str, ...], kind: str, mib: int
+) -> None:
+    with planted(tmp_path / "d", f"label: gpt\nsize={size}\n", {1: command}, {1: kind}, mib) as disk:
+        assert find(disk)[0] == System(OsFamily.LINUX, 1)
+
+
+def test_a_btrfs_root_in_a_subvolume_is_found(tmp_path: Path) -> None:
+    with image(tmp_path / "d", "label: gpt\nsize=262144\n", {1: ("mkfs.btrfs", "-q")}, mib=160) as disk:
+        disk.reload()
+        with filled(disk.partition_device(1), "btrfs") as place:
+            sh("btrfs", "subvolume", "create", str(place / "@rootfs"))
+            plant_root(place / "@rootfs")
+        assert find(disk)[0] == System(OsFamily.LINUX, 1)
+
+
+def test_a_file_system_that_cannot_be_mounted_is_passed_over_with_a_warning(tmp_path: Path) -> None:
+    with planted(tmp_path / "d", TWO_PARTITIONS, TWO, {2: "ext4"}) as disk:
+        sh("dd", "if=/dev/zero", f"of={disk.partition_device(1)}", "bs=1024", "seek=2", "count=60", "conv=notrunc")
+        system, listener = find(disk)
+    assert system.root_partition == 2
+    assert "Looking for the root file system" in listener.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "family"),
+    [
+        ("label: dos\nsize=4096,type=a5\n", OsFamily.FREEBSD),
+        ("label: dos\nsize=4096,type=a6\n", OsFamily.OPENBSD),
+        ("label: dos\nsize=4096,type=a9\n", OsFamily.NETBSD),
+        ("label: gpt\nsize=4096,type=516E7CB6-6ECF-11D6-8FF8-00022D09712B\n", OsFamily.FREEBSD),
+    ],
+)
+def test_bsd_is_known_by_its_partition(tmp_path: Path, script: str, family: OsFamily) -> None:
+    with image(tmp_path / "d", script, {}) as disk:
+        assert find(disk)[0] == System(family, 1)
+
+
+def test_ntfs_is_taken_for_windows(tmp_path: Path) -> None:
+    with image(tmp_path / "d", "label: dos\nsize=20480,type=7\n", {1: ("mkfs.ntfs", "-Q", "-F")}) as disk:
+        assert find(disk)[0] == System(OsFamily.WINDOWS, 1)
+        assert find(disk, OSFAMILY="windows-legacy")[0] == System(OsFamily.WINDOWS_LEGACY, 1)
+
+
+def test_only_the_missing_property_is_looked_for(tmp_path: Path) -> None:
+    with planted(tmp_path / "d", TWO_PARTITIONS, TWO, {1: "ext4", 2: "ext4"}) as disk:
+        system, listener = find(disk, ROOT_PARTITION="2")
+        assert (system, len(listener.warnings)) == (System(OsFamily.LINUX, 2), 1)
+        system, listener = find(disk, OSFAMILY="LINUX")
+        assert (system, len(listener.warnings)) == (System(OsFamily.LINUX, 1), 1)
+
+
+def test_a_family_nobody_knows_is_refused_with_the_choices(tmp_path: Path) -> None:
+    with (
+        image(tmp_path / "d", "label: gpt\nsize=4096\n", {}) as disk,
+        pytest.raises(GuestError, match="OSFAMILY: 'beos' is not one of linux, windows, windows-legacy, freebsd"),
+    ):
+        find(disk, OSFAMILY="beos", ROOT_PARTITION="1")
+
+
+@pytest.mark.parametrize("number", ["3", "0", "one", "1 ", "-1", "2", "\u0661"])
+def test_a_root_that_is_no_partition_is_refused_with_the_choices(tmp_path: Path, number: str) -> None:
+    script = "label: dos\nstart=2048,size=4096\nstart=8192,size=40960,type=5\nstart=10240,size=4096\n"
+    with image(tmp_path / "d", script, {}) as disk, pytest.raises(GuestError, match=r"ROOT_PARTITION.*\(1, 2, 5\)"):
+        find(disk, OSFAMILY="linux", ROOT_PARTITION=number)
+
+
+def test_an_empty_disk_has_a_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "d").write_bytes(bytes(1 << 20))
+    with attached(tmp_path / "d") as disk, pytest.raises(GuestError, match="no partition table"):
+        find(disk)
+
+
+def test_when_nothing_is_found_the_message_says_what_was_seen_and_what_to_do(tmp_path: Path) -> None:
+    luks = ("sh", "-c", "printf 'LUKS\\272\\276\\0\\1' | dd of=$0 conv=notrunc")
+    script = "label: gpt\nsize=20480,type=U\nsize=20480\nsize=20480\n"
+    with (
+        image(tmp_path / "d", script, {2: luks, 3: EXT4}) as disk,
+        pytest.raises(GuestError, match=r"nothing known.*LUKS.*ext4.*OSFAMILY.*EXCLUDE_ALL_TASKS"),
+    ):
+        find(disk)

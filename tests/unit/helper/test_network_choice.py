@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which network software is written for, and what is put out of its way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snf_image_helper.guest import Guest
+from snf_image_helper.network import Renderer, choose, is_enabled
+from snf_image_helper.network.cards import cards_of
+from snf_image_helper.tasks.configure_network import TASK
+from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
+from unit.helper.guest_trees import JOB, guest_in, perform, text
+
+pytestmark = pytest.mark.root
+
+MAC = "02:00:00:00:00:01"
+STATIC = Nic(MAC, ipv4=Ipv4Method.STATIC, address4="192.0.2.7/24", gateway4="192.0.2.1")
+NETWORKED = replace(JOB, nics=(STATIC,))
+SYSTEMD = {"/usr/lib/systemd/systemd": ""}
+IFUPDOWN = {"/sbin/ifup": "", "/etc/network/interfaces": "auto lo\niface lo inet loopback\n"}
+NETPLAN = {"/usr/sbin/netplan": "", "/etc/netplan/50-cloud-init.yaml": "network: {version: 2}\n"}
+NM = {"/usr/sbin/NetworkManager": ""}
+CONFIGURED = {"/etc/network/interfaces": "auto lo\niface lo inet loopback\niface eth0 inet dhcp\n"}
+PROFILES = "/etc/NetworkManager/system-connections"
+
+
+def enable(guest: Guest, unit: str) -> None:
+    guest.make_directory("/etc/systemd/system/multi-user.target.wants")
+    guest.symlink(f"/lib/systemd/system/{unit}", f"/etc/systemd/system/multi-user.target.wants/{unit}")
+
+
+@pytest.mark.parametrize(
+    ("files", "enabled", "renderer"),
+    [
+        (IFUPDOWN, (), Renderer.IFUPDOWN),
+        (NETPLAN, ("systemd-networkd",), Renderer.NETPLAN),
+        ({**IFUPDOWN, **CONFIGURED, "/usr/sbin/netplan": "", "/etc/netplan/README": ""}, (), Renderer.IFUPDOWN),
+        (SYSTEMD, ("systemd-networkd",), Renderer.NETWORKD),
+        ({**SYSTEMD, **IFUPDOWN}, ("systemd-networkd",), Renderer.NETWORKD),
+        ({**SYSTEMD, **IFUPDOWN, **CONFIGURED}, ("systemd-networkd",), Renderer.IFUPDOWN),
+        ({**SYSTEMD, **NM}, ("NetworkManager",), Renderer.NETWORKMANAGER),
+        ({**SYSTEMD, **NM, **IFUPDOWN}, ("NetworkManager",), Renderer.IFUPDOWN),
+        ({**SYSTEMD, **NM, "/usr/sbin/ifup": ""}, ("NetworkManager",), Renderer.NETWORKMANAGER),
+        (NM, (), Renderer.NETWORKMANAGER),
+        ({**SYSTEMD, **NM}, (), None),
+        (SYSTEMD, (), None),
+        ({}, (), None),
+    ],
+)
+def test_the_guests_own_software_decides(
+    tmp_path: Path, files: dict[str, str], enabled: tuple[str, ...], renderer: Renderer | None
+) -> None:
+    with guest_in(tmp_path, files) as guest:
+        for unit in enabled:
+            enable(guest, f"{unit}.service")
+        assert choose(guest) is renderer
+
+
+def test_a_masked_unit_is_not_enabled(tmp_path: Path) -> None:
+    with guest_in(tmp_path) as guest:
+        enable(guest, "x.service")
+        assert is_enabled(guest, "x.service")
+        guest.symlink("/dev/null", "/etc/systemd/system/x.service")
+        assert not is_enabled(guest, "x.service")
+
+
+def test_a_guest_that_nobody_writes_for_is_left_alone_with_a_warning(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {"/etc/passwd": ""}) as guest:
+        said = perform(TASK, guest, NETWORKED)
+        assert "its network is left as it is" in said.warnings[0]
+        assert guest.list_directory("/") == ("etc",)
+
+
+def test_the_property_chooses_networkmanager(tmp_path: Path) -> None:
+    with guest_in(tmp_path, IFUPDOWN) as guest:
+        perform(TASK, guest, NETWORKED, NM_NETWORKING="yes")
+        assert "address1=192.0.2.7/24,192.0.2.1\n" in text(guest, f"{PROFILES}/Wired connection 1")
+
+
+def test_profiles_that_fit_a_card_are_hidden_and_others_stay(tmp_path: Path) -> None:
+    files = {
+        f"{PROFILES}/any.nmconnection": "[connection]\nid=any\ntype=802-3-ethernet\n",
+        f"{PROFILES}/ours": f"[connection]\ntype=ethernet\n[ethernet]\nmac-address={MAC.upper()}\n",
+        f"{PROFILES}/other": "[connection]\ntype=ethernet\n[ethernet]\nmac-address=02:00:00:00:00:99\n",
+        f"{PROFILES}/vpn": "[connection]\ntype=vpn\n",
+        "/etc/sysconfig/network-scripts/ifcfg-eth0": 'DEVICE=eth0\nTYPE="Ethernet"\nONBOOT=yes\n',
+        "/etc/sysconfig/network-scripts/ifcfg-old": "DEVICE=eth1\n",
+        "/etc/sysconfig/network-scripts/ifcfg-br0": "DEVICE=br0\nTYPE=Bridge\n",
+        "/etc/sysconfig/network-scripts/ifcfg-lo": "DEVICE=lo\n",
+    }
+    with guest_in(tmp_path, files) as guest:
+        for _ in range(2):
+            perform(TASK, guest, NETWORKED, NM_NETWORKING="yes")
+            assert guest.list_directory(PROFILES) == (
+                ".any.nmconnection.snf-image-bak",
+                ".ours.snf-image-bak",
+                "Wired connection 1",
+                "other",
+                "vpn",
+            )
+            assert guest.list_directory("/etc/sysconfig/network-scripts") == (
+                ".ifcfg-eth0.snf-image-bak",
+                ".ifcfg-old.snf-image-bak",
+                "ifcfg-br0",
+                "ifcfg-lo",
+            )
+
+
+def test_a_second_run_keeps_the_first_backup(tmp_path: Path) -> None:
+    with guest_in(tmp_path, IFUPDOWN) as guest:
+        for nic in (STATIC, STATIC, replace(STATIC, address4="192.0.2.8/24")):
+            perform(TASK, guest, replace(JOB, nics=(nic,)))
+            assert text(guest, "/etc/network/interfaces.snf-image-bak") == IFUPDOWN["/etc/network/interfaces"]
+        assert guest.list_directory("/etc/network") == ("interfaces", "interfaces.snf-image-bak")
+
+
+def test_without_cards_there_is_nothing_to_do() -> None:
+    assert TASK.skip(JOB) == "the instance has no NIC"
+
+
+def test_cloud_init_is_told_that_the_network_has_an_owner(tmp_path: Path) -> None:
+    with guest_in(tmp_path, IFUPDOWN) as guest:
+        guest.make_directory("/etc/cloud/cloud.cfg.d")
+        perform(TASK, guest, NETWORKED, CLOUD_INIT="yes")
+        assert json.loads(text(guest, "/etc/cloud/cloud.cfg.d/98_snf-image-50ConfigureNetwork.cfg")) == {
+            "network": {"config": "disabled"}
+        }
+        assert "192.0.2.7" in text(guest, "/etc/network/interfaces")
+
+
+def test_cloud_init_gets_the_whole_card_where_nobody_else_would(tmp_path: Path) -> None:
+    far = replace(STATIC, gateway4="198.51.100.1", ipv6=Ipv6Method.DHCP)
+    with guest_in(tmp_path) as guest:
+        perform(TASK, guest, replace(JOB, nics=(far,)), CLOUD_INIT="yes")
+        assert json.loads(text(guest, "/var/lib/cloud/seed/nocloud-net/network-config")) == {
+            "version": 2,
+            "ethernets": {
+                "eth0": {
+                    "match": {"macaddress": MAC},
+                    "set-name": "eth0",
+                    "dhcp4": False,
+                    "addresses": ["192.0.2.7/24"],
+                    "routes": [{"to": "0.0.0.0/0", "via": "198.51.100.1", "on-link": True}],
+                    "dhcp6": True,
+                    "accept-ra": True,
+                }
+            },
+        }
+
+
+@given(st.ip_addresses(v=4), st.integers(1, 32), st.ip_addresses(v=4))
+def test_a_gateway_is_on_link_exactly_when_the_network_does_not_hold_it(
+    address: object, prefix: int, gateway: object
+) -> None:
+    import ipaddress  # noqa: PLC0415
+
+    network = ipaddress.ip_interface(f"{address}/{prefix}").network
+    nic = Nic(MAC, ipv4=Ipv4Method.STATIC, address4=f"{address}/{prefix}", gateway4=str(gateway))
+    (card,) = cards_of((nic,))
+    assert card.on_link is (ipaddress.ip_address(str(gateway)) not in network)
+    assert card.netmask == str(network.netmask)
+
+
+def test_only_the_first_gateway_counts() -> None:
+    dhcp, first, second = cards_of(
+        (
+            Nic("02:00:00:00:00:0A", ipv4=Ipv4Method.DHCP),
+            STATIC,
+            replace(STATIC, mac="02:00:00:00:00:02", address4="198.51.100.7/24", gateway4="198.51.100.1"),
+        )
+    )
+    assert (dhcp.mac, dhcp.gateway) == ("02:00:00:00:00:0a", None)
+    assert (first.gateway, second.gateway) == ("192.0.2.1", None)
+
+
+@pytest.mark.parametrize(
+    ("nic", "message"),
+    [
+        (replace(STATIC, mac="02:00"), "is no MAC address"),
+        (replace(STATIC, mac='02:00:00:00:00:01"\n'), "is no MAC address"),
+        (replace(STATIC, address4="192.0.2.7/33"), "is no address with a prefix"),
+        (replace(STATIC, address4=None), "is no address with a prefix"),
+        (replace(STATIC, address4="192.0.2.256/24"), "is no IPv4 address"),
+        (replace(STATIC, gateway4="192.0.2.1\nup reboot"), "is no IPv4 address"),
+    ],
+)
+def test_an_impossible_card_is_refused(nic: Nic, message: str) -> None:
+    with pytest.raises(GuestError, match=f"NIC 0: .*{message}"):
+        cards_of((nic,))
+
+
+def test_two_cards_with_one_address_are_refused() -> None:
+    with pytest.raises(GuestError, match="NIC 1: the MAC address"):
+        cards_of((STATIC, STATIC))

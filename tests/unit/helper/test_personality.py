@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""EnforcePersonality and InitializeDatasource on trees."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from snf_image_helper.tasks import enforce_personality, initialize_datasource
+from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Job, PersonalityFile, Secrets
+from unit.helper.disk_images import sh
+from unit.helper.guest_trees import JOB, guest_in, perform, seen, text
+
+pytestmark = pytest.mark.root
+
+ACCOUNTS = {"/etc/passwd": "user:x:1000:1001::/home/user:/bin/sh\n", "/etc/group": "adm:x:4:\n"}
+SEED = "/var/lib/cloud/seed/nocloud-net"
+
+
+def file(path: str, content: bytes = b"hello\n", **members: str | int | None) -> Job:
+    given = PersonalityFile(path, base64.b64encode(content).decode())
+    return replace(JOB, personality=(replace(given, **members),))  # type: ignore[arg-type]
+
+
+def test_a_file_gets_its_content_owner_and_mode_and_its_new_directories_are_private(tmp_path: Path) -> None:
+    with guest_in(tmp_path, ACCOUNTS) as guest:
+        perform(enforce_personality.TASK, guest, file("/srv/a/b", b"\0\xff", owner="user", group="adm", mode=0o640))
+        assert (tmp_path / "srv/a/b").read_bytes() == b"\0\xff"
+        assert seen(guest, "/srv/a/b") == (1000, 4, 0o640)
+        assert seen(guest, "/srv") == seen(guest, "/srv/a") == (1000, 4, 0o750)
+
+
+def test_without_owner_and_mode_a_file_is_roots_and_read_only(tmp_path: Path) -> None:
+    with guest_in(tmp_path) as guest:
+        perform(enforce_personality.TASK, guest, file("/f"))
+        assert seen(guest, "/f") == (0, 0, 0o440)
+
+
+def test_an_existing_file_is_replaced_with_its_owner_and_mode(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {"/etc/motd": "old\n"}) as guest:
+        guest.chown("/etc/motd", 5, 5)
+        perform(enforce_personality.TASK, guest, file("/etc/motd", mode=0o7644))
+        assert text(guest, "/etc/motd") == "hello\n"
+        assert seen(guest, "/etc/motd") == (0, 0, 0o7644)
+
+
+@pytest.mark.parametrize("path", ["/../../x", "/etc/../../x", "/loop/x"])
+def test_a_path_never_leaves_the_guest(tmp_path: Path, path: str) -> None:
+    with guest_in(tmp_path / "guest", {"/etc/motd": ""}) as guest:
+        guest.symlink("/../..", "/loop")
+        perform(enforce_personality.TASK, guest, file(path))
+        assert text(guest, "/x") == "hello\n"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["guest"]
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (file("/etc"), "/etc: is a directory"),
+        (file("/etc/motd/x"), "/etc/motd"),
+        (file("/x", owner="ghost"), "img_personality: /x: the user 'ghost' is not in"),
+        (file("relative"), "'relative' is not an absolute path"),
+        (replace(JOB, personality=(PersonalityFile("/x", "?"),)), "img_personality: /x: contents"),
+    ],
+)
+def test_what_cannot_be_put_is_an_error_that_names_the_file(tmp_path: Path, job: Job, message: str) -> None:
+    with guest_in(tmp_path, {"/etc/motd": "", **ACCOUNTS}) as guest, pytest.raises(GuestError, match=message):
+        perform(enforce_personality.TASK, guest, job)
+
+
+def test_the_first_boots_script_installs_the_files_and_removes_everything(tmp_path: Path) -> None:
+    path = f"{tmp_path}/srv/it's/a b"
+    with guest_in(tmp_path / "guest") as guest:
+        job = file(path, b"\0x\n", owner="nobody", group="daemon", mode=0o4751)
+        perform(enforce_personality.TASK, guest, job, CLOUD_INIT="yes")
+        script = "/var/lib/cloud/scripts/per-once/snf-image-personality.sh"
+        assert seen(guest, "/var/lib/snf-image/personality/0") == (0, 0, 0o600)
+        assert seen(guest, script)[2] == 0o700
+        # The script speaks of the booted guest's paths; here the guest's root is a directory.
+        body = text(guest, script).replace("/var/lib/", f"{tmp_path}/guest/var/lib/")
+        sh("sh", stdin=body)
+        assert Path(path).read_bytes() == b"\0x\n"
+        found = Path(path).stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (65534, 1, 0o4751)
+        assert Path(path).parent.stat().st_mode & 0o7777 == 0o750
+        assert Path(path).parent.stat().st_uid == 65534
+        assert not guest.exists(script)
+        assert guest.list_directory("/var/lib/snf-image/personality") == ()
+
+
+def test_the_datasource_is_pinned_and_seeded_for_root_alone(tmp_path: Path) -> None:
+    with guest_in(tmp_path) as guest:
+        guest.make_directory("/etc/cloud/cloud.cfg.d")
+        user_data = b"#cloud-config\n\xff"
+        job = replace(JOB, secrets=Secrets(cloud_userdata=base64.b64encode(user_data).decode()))
+        perform(initialize_datasource.TASK, guest, job, CLOUD_INIT="yes")
+        assert json.loads(text(guest, "/etc/cloud/cloud.cfg.d/98_snf-image-35InitializeDatasource.cfg")) == {
+            "datasource_list": ["NoCloud"]
+        }
+        assert json.loads(text(guest, f"{SEED}/meta-data")) == {"instance-id": "web.example.com"}
+        assert (tmp_path / SEED.lstrip("/") / "user-data").read_bytes() == user_data
+        assert seen(guest, f"{SEED}/meta-data") == seen(guest, f"{SEED}/user-data") == (0, 0, 0o600)
+        assert seen(guest, "/var/lib/cloud/scripts/per-once/clear_user_data.sh")[2] == 0o700
+
+
+def test_meta_data_of_several_tasks_come_together_and_an_images_own_does_not_stay(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {f"{SEED}/meta-data": "instance-id: old\n"}) as guest:
+        guest.make_directory("/etc/cloud/cloud.cfg.d")
+        said = perform(initialize_datasource.TASK, guest)
+        assert json.loads(text(guest, f"{SEED}/meta-data")) == {"instance-id": "web.example.com"}
+        assert said.warnings == ["OS parameter cloud_userdata is not set: the user-data of cloud-init is empty"]
+
+
+def test_debugging_logs_to_a_file_and_leaves_the_scripts_alone(tmp_path: Path) -> None:
+    with guest_in(tmp_path) as guest:
+        guest.make_directory("/etc/cloud/cloud.cfg.d")
+        perform(initialize_datasource.TASK, guest, replace(JOB, cloud_init_debug=True))
+        members = json.loads(text(guest, "/etc/cloud/cloud.cfg.d/98_snf-image-35InitializeDatasource.cfg"))
+        assert "/var/log/snf-image/" in members["logcfg"]
+        assert guest.is_dir("/var/log/snf-image")
+        assert seen(guest, "/var/lib/cloud/scripts/per-once/clear_user_data.sh")[2] == 0o600
+
+
+def test_a_guest_without_cloud_init_is_an_error(tmp_path: Path) -> None:
+    with guest_in(tmp_path) as guest, pytest.raises(GuestError, match="install cloud-init in the image"):
+        perform(initialize_datasource.TASK, guest)

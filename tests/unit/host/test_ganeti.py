@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ganeti's environment becomes a request, or one line that names the variable and shows no secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snf_image_host.ganeti import MAX_DISKS, Request, Transfer
+from snf_image_host.settings import OS_PARAMETERS, Settings
+from snf_image_shared.errors import RequestError
+from snf_image_shared.job import PersonalityFile
+
+SETTINGS = Settings(helper_dir=Path("/h"), image_dir=Path("/i"), run_dir=Path("/r"))
+MANDATORY = {
+    "OS_API_VERSION": "20",
+    "INSTANCE_NAME": "inst1.ganeti.lab",
+    "HYPERVISOR": "kvm",
+    "DISK_COUNT": "1",
+    "DISK_0_PATH": "/srv/ganeti/x.file.disk0",
+    "OSP_IMG_ID": "debian",
+    "OSP_IMG_FORMAT": "diskdump",
+}
+CANARY = "c4n4ry"
+
+
+def request(settings: Settings = SETTINGS, /, **env: str) -> Request:
+    return Request.from_environment({**MANDATORY, **env}, settings)
+
+
+def refusal(settings: Settings = SETTINGS, /, **env: str) -> str:
+    """The message, which is one short line."""
+    with pytest.raises(RequestError) as caught:
+        request(settings, **env)
+    message = str(caught.value)
+    assert len(message) < 300
+    assert "\n" not in message
+    return message
+
+
+def personality(*files: object) -> str:
+    return json.dumps(files)
+
+
+def preset(**parameters: str) -> Settings:
+    return SETTINGS.model_copy(update={"parameters": parameters})
+
+
+@pytest.mark.parametrize("name", MANDATORY)
+@pytest.mark.parametrize("env", ["absent", "empty"])
+def test_each_mandatory_variable_is_named_when_it_is_missing(name: str, env: str) -> None:
+    given = {key: value for key, value in MANDATORY.items() if key != name}
+    with pytest.raises(RequestError) as caught:
+        Request.from_environment(given if env == "absent" else {**given, name: ""}, SETTINGS)
+    shown = f"OS parameter {name[4:].lower()} " if name.startswith("OSP_") else name
+    assert str(caught.value).startswith(shown)
+
+
+def test_the_smallest_request() -> None:
+    found = request()
+    assert (found.instance, found.hypervisor, found.image_id) == ("inst1.ganeti.lab", "kvm", "debian")
+    assert [str(disk.path) for disk in found.disks] == ["/srv/ganeti/x.file.disk0"]
+    assert (found.personality, found.nics, found.properties) == ((), (), {})
+    assert found.secrets.password is found.secrets.password_hash is found.secrets.authorized_keys is None
+
+
+def test_variables_nobody_asked_for_change_nothing() -> None:
+    noise = {
+        *("DEBUG_LEVEL", "INSTANCE_REINSTALL", "DISK_0_SIZE", "LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "OSP_UNKNOWN"),
+        *("OLD_INSTANCE_NAME", "DISK_1_PATH", "DISK_0_NAME"),
+    }
+    assert request(**dict.fromkeys(noise, "$(id)\n")) == request()
+
+
+@pytest.mark.parametrize("version", ["19", "21", "20 ", "020", "x" * 1000])
+def test_another_version_of_the_interface_is_refused(version: str) -> None:
+    assert refusal(OS_API_VERSION=version).startswith("OS_API_VERSION: ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            ";reboot",
+            "a\nb",
+            "a\n",
+            "x" * 64,
+            ".".join(["x" * 60] * 5),
+            "ünïcode.example",
+            "-x",
+            "x-",
+            "..",
+            "a..b",
+            ".a",
+        ),
+        *("a b", "a/b", "../../x", "$(id)", "a\x1b[2J", "a\udcff", "%s"),
+    ],
+)
+def test_what_is_no_host_name_is_refused(name: str) -> None:
+    assert refusal(INSTANCE_NAME=name).startswith("INSTANCE_NAME: not a host name")
+
+
+@pytest.mark.parametrize("name", ["a", "A-1.b", "x" * 63, ".".join(["x" * 62] * 4)])
+def test_a_host_name_is_taken_as_it_is(name: str) -> None:
+    assert request(INSTANCE_NAME=name).instance == name
+
+
+def test_a_hypervisor_is_one_that_ganeti_has() -> None:
+    assert refusal(HYPERVISOR="kvm root=/dev/vdb").startswith("HYPERVISOR: ")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "1.5", "²", "١", " 1", "9" * 5000, str(MAX_DISKS + 1)])
+def test_a_count_of_disks_that_is_no_small_number_is_refused(count: str) -> None:
+    assert refusal(DISK_COUNT=count).startswith("DISK_COUNT: ")
+
+
+def test_all_disks_come_in_ganetis_order() -> None:
+    paths = [f"/dev/disk{index}" for index in range(MAX_DISKS)]
+    env = {f"DISK_{index}_PATH": path for index, path in enumerate(paths)}
+    assert [str(disk.path) for disk in request(DISK_COUNT=str(MAX_DISKS), **env).disks] == paths
+
+
+def test_a_disk_that_is_missing_is_named() -> None:
+    assert refusal(DISK_COUNT="2").startswith("DISK_1_PATH: nothing instead of a path")
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a,b,readonly=off", "/a\nb", "/a\udcff", "/a;rm -rf $HOME", "//a/../b"])
+def test_the_name_of_a_disk_is_nothing_but_a_name(path: str) -> None:
+    assert request(DISK_0_PATH=path).disks[0].path == Path(path)
+
+
+def test_a_disk_that_only_a_program_can_reach_is_refused_without_its_secrets() -> None:
+    message = refusal(DISK_0_PATH="", DISK_0_URI=f"rbd:pool/x:key={CANARY}")
+    assert message.startswith("DISK_0_PATH: only a URI (rbd:...)")
+    assert CANARY not in message
+
+
+def test_a_first_disk_that_is_read_only_is_refused() -> None:
+    assert refusal(DISK_0_ACCESS="ro").startswith("DISK_0_ACCESS: ")
+    assert refusal(DISK_0_ACCESS="write").startswith("DISK_0_ACCESS: ")
+    assert request(DISK_COUNT="2", DISK_1_PATH="/b", DISK_1_ACCESS="ro").disks[1].access == "ro"
+
+
+def test_the_environment_overrides_what_files_preset_even_when_it_is_empty() -> None:
+    settings = preset(IMG_ID="preset", IMG_PASSWD="preset", AUTH_KEYS="preset")
+    found = request(settings, OSP_IMG_PASSWD="")
+    assert (found.image_id, found.secrets.password, found.secrets.authorized_keys) == ("debian", "", "preset")
+
+
+def test_what_files_preset_is_enough() -> None:
+    env = {name: value for name, value in MANDATORY.items() if not name.startswith("OSP_")}
+    found = Request.from_environment(env, preset(IMG_ID="debian", IMG_FORMAT="diskdump"))
+    assert found == request()
+
+
+@pytest.mark.parametrize("password", ["", "x"])
+@pytest.mark.parametrize("hashed", ["", "!"])
+def test_password_and_hash_exclude_each_other_even_when_empty(password: str, hashed: str) -> None:
+    message = refusal(OSP_IMG_PASSWD=password, OSP_IMG_PASSWD_HASH=hashed)
+    assert "img_passwd and img_passwd_hash" in message
+
+
+@pytest.mark.parametrize("password", ["", " ", "-x", "a:b", "'\"$`\\", "pässwörd", "x" * 10_000])
+def test_a_password_is_any_one_line(password: str) -> None:
+    assert request(OSP_IMG_PASSWD=password).secrets.password == password
+
+
+@pytest.mark.parametrize("hashed", ["", "!", "*", "$6$salt$hash", "$y$j9T$a$b"])
+def test_a_hash_is_kept_verbatim(hashed: str) -> None:
+    assert request(OSP_IMG_PASSWD_HASH=hashed).secrets.password_hash == hashed
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *(("IMG_PASSWD", f"{CANARY}{end}") for end in ("\n", "\r", "\nroot::0:0", "\udcff")),
+        *(("IMG_PASSWD_HASH", f"{CANARY}{end}") for end in ("\n", "\r", ":", ":0:99999", "\udcff")),
+        ("AUTH_KEYS", f"{CANARY}\udcff"),
+        ("CLOUD_USERDATA", f"{CANARY}\udcff"),
+        ("IMG_PROPERTIES", f'{{"A": "{CANARY}"'),
+        ("INST_PROPERTIES", f'{{"A": ["{CANARY}"]}}'),
+        ("IMG_FORMAT", "qcow"),
+        ("OS_PRODUCT_KEY", CANARY),
+        ("OS_ANSWER_FILE", f"http://{CANARY}@example"),
+        ("CONFIG_URL", f"http://{CANARY}@example"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_refused_by_name_and_not_shown(variable: str, value: str) -> None:
+    message = refusal(**{f"OSP_{variable}": value})
+    assert message.startswith(f"OS parameter {variable.lower()}: ")
+    assert CANARY not in message
+
+
+def test_properties_of_the_instance_override_those_of_the_image() -> None:
+    found = request(OSP_IMG_PROPERTIES='{"users": "a", "SWAP": "2:512"}', OSP_INST_PROPERTIES='{"USERS": "b"}')
+    assert found.properties == {"USERS": "b", "SWAP": "2:512"}
+
+
+def test_files_come_with_their_defaults() -> None:
+    text = personality(
+        {"path": "/a", "contents": "YQ=="}, {"path": "/b", "contents": "", "owner": "o", "group": "9", "mode": 0}
+    )
+    assert request(OSP_IMG_PERSONALITY=text).personality == (
+        PersonalityFile("/a", "YQ==", None, None, 0o440),
+        PersonalityFile("/b", "", "o", "9", 0),
+    )
+
+
+@given(st.binary(max_size=300), st.sampled_from(("\n", "\r\n", " ")))
+def test_base64_may_be_wrapped_and_is_unwrapped_for_the_helper(content: bytes, line_end: str) -> None:
+    text = base64.encodebytes(content).decode().replace("\n", line_end)
+    (file,) = request(OSP_IMG_PERSONALITY=personality({"path": "/a", "contents": text})).personality
+    assert base64.b64decode(file.contents, validate=True) == content
+
+
+WRONG: dict[str, tuple[object, ...]] = {
+    "path": ("a", "", "../x", "/../x", "/a/../../x", "/a\0b", "/", "/.", "//./", None, 1, [], "/a\ud800"),
+    "contents": ("a", "a===", "ä", f"{CANARY}!", None, 1, "YQ==\0"),
+    "mode": ("288", "0440", "", True, 1.0, None, -1, 4096, 7777, 10**4000, [], "7777"),
+    "owner": (0, True, [], {}),
+    "group": (0, 1.5),
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{member: value} for member, values in WRONG.items() for value in values],
+    ids=lambda change: repr(change)[:40],
+)
+def test_a_file_with_a_wrong_member_is_refused_and_its_contents_are_not_shown(change: Mapping[str, object]) -> None:
+    message = refusal(OSP_IMG_PERSONALITY=personality({"path": "/a", "contents": f"{CANARY}==", **change}))
+    assert message.startswith("OS parameter img_personality: ")
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("x", "{}", "1", '"x"', "null", "[1]", "[[]]", "[null]", "[{}]", '[{"path": "/a"}]', "[", "[" * 100_000),
+        '[{"path": "/a", "contents": "", "path": "/b"}]',
+        '[{"path": "/a", "contents": "", "mode": NaN}]',
+        '[{"path": "/a", "contents": "", "mode": ' + "9" * 5000 + "}]",
+        '{"path": "/a", "contents": ""}',
+        "[" + '{"a":' * 100_000,
+    ],
+    ids=lambda text: text[:30],
+)
+def test_what_is_no_array_of_files_is_refused(text: str) -> None:
+    assert refusal(OSP_IMG_PERSONALITY=text).startswith("OS parameter img_personality: ")
+
+
+def test_a_custom_task_finds_what_it_always_found() -> None:
+    found = request(NIC_COUNT="1", NIC_0_MAC="aa:00:00:00:00:01", NIC_0_LINK="br0", OSP_IMG_PASSWD=CANARY)
+    assert found.guest_environment == {
+        "SNF_IMAGE_TYPE": "diskdump",
+        "SNF_IMAGE_HOSTNAME": "inst1.ganeti.lab",
+        "HYPERVISOR": "kvm",
+        "SNF_IMAGE_NIC_COUNT": "1",
+        "SNF_IMAGE_NIC_0_MAC": "aa:00:00:00:00:01",
+        "SNF_IMAGE_NIC_0_LINK": "br0",
+    }
+
+
+SECRETS = {
+    "OSP_IMG_PASSWD": CANARY,
+    "OSP_AUTH_KEYS": CANARY,
+    "OSP_CLOUD_USERDATA": CANARY,
+    "OSP_IMG_PERSONALITY": personality({"path": "/a", "contents": CANARY + "=="}),
+}
+
+
+def test_what_is_shown_of_a_request_holds_no_secret() -> None:
+    for secrets in (SECRETS, {"OSP_IMG_PASSWD_HASH": CANARY}):
+        found = request(**secrets)
+        assert CANARY not in f"{found!r} {found!s} {found} {found.secrets!r} {found.personality!r}"
+
+
+def test_what_is_shown_of_settings_holds_no_secret() -> None:
+    settings = preset(IMG_PASSWD=CANARY, AUTH_KEYS=CANARY)
+    assert CANARY not in f"{settings!r} {settings!s} {settings}"
+
+
+HOSTILE = st.text(max_size=40) | st.sampled_from(
+    ("", "\udcff", "\n", "[]", "{}", '[{"path": 1}]', "9" * 5000, "[" * 5000)
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from((*MANDATORY, "DISK_1_PATH", "NIC_COUNT", "NIC_0_MAC", "NIC_0_IP")), HOSTILE, max_size=4
+    ),
+    st.dictionaries(st.sampled_from(OS_PARAMETERS).map("OSP_{}".format), HOSTILE, max_size=4),
+    st.sampled_from(("", "\n", "\udcff", "\0", "\x1b", ":")),
+)
+def test_whatever_is_wrong_no_secret_is_in_the_message(
+    env: Mapping[str, str], parameters: Mapping[str, str], spoilt: str
+) -> None:
+    secrets = {name: value + spoilt for name, value in SECRETS.items()}
+    try:
+        found = Request.from_environment({**MANDATORY, **env, **parameters, **secrets}, SETTINGS)
+    except RequestError as error:
+        assert CANARY not in str(error)
+    else:
+        assert CANARY not in repr(found)
+
+
+@pytest.mark.parametrize("verb", ["EXPORT", "IMPORT"])
+def test_a_disk_to_move_is_the_one_that_ganeti_names(verb: str) -> None:
+    env = {"OS_API_VERSION": "20", f"{verb}_DEVICE": "/a,b c", f"{verb}_DISK_PATH": "/other", "EXP_SIZE_FD": "11"}
+    found = Transfer.from_environment(env, "EXPORT" if verb == "EXPORT" else "IMPORT")
+    assert found == Transfer(Path("/a,b c"), 11)
+    assert (
+        Transfer.from_environment(dict(env, EXP_SIZE_FD=""), "EXPORT" if verb == "EXPORT" else "IMPORT").size_fd is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OS_API_VERSION", "15"),
+        ("EXPORT_DEVICE", ""),
+        ("EXPORT_DEVICE", "rbd:x"),
+        *(("EXP_SIZE_FD", fd) for fd in ("x", "-1", "²", "9" * 5000, "1 ")),
+    ],
+)
+def test_a_transfer_that_cannot_be_is_refused_by_its_variable(variable: str, value: str) -> None:
+    env = {"OS_API_VERSION": "20", "EXPORT_DEVICE": "/a", variable: value}
+    with pytest.raises(RequestError, match=f"^{variable}: "):
+        Transfer.from_environment(env, "EXPORT")

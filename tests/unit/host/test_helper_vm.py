@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The deadlines of a helper VM, in a time that passes only while everybody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Mapping
+
+import pytest
+
+from snf_image_host.helper_vm import wait_for_end
+
+NEVER = 10_000.0
+
+
+class _Clock(selectors.SelectSelector):
+    """Nobody waits for real: what select() would wait is added to the time."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0
+        return super().select(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.clock = _Clock()
+        super().__init__(self.clock)
+
+    def time(self) -> float:
+        return self.clock.now
+
+
+def waited(boots: float, ends: float, boot_deadline: float, soft_deadline: float) -> tuple[str, float]:
+    """What a VM that boots and ends at these seconds is told, and after how many seconds."""
+
+    async def run() -> tuple[str, float]:
+        booted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.call_later(boots, booted.set)
+        ended = loop.create_task(asyncio.sleep(ends, 0))
+        late = await wait_for_end(ended, booted, boot_deadline, soft_deadline)
+        now = loop.time()
+        ended.cancel()
+        return str(late or ""), round(now, 3)
+
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(run())
+
+
+@pytest.mark.parametrize(
+    ("times", "cause", "seconds"),
+    [
+        ({"boots": 5, "ends": 50}, "", 50),
+        ({"boots": NEVER, "ends": 1}, "", 1),
+        ({"boots": NEVER, "ends": NEVER}, "HELPER_BOOT_TIMEOUT", 20),
+        ({"boots": 19, "ends": NEVER}, "HELPER_SOFT_TIMEOUT", 100),
+        ({"boots": NEVER, "ends": NEVER, "soft_deadline": 10}, "HELPER_SOFT_TIMEOUT", 10),
+    ],
+)
+def test_the_soft_deadline_is_for_the_whole_run(times: Mapping[str, float], cause: str, seconds: float) -> None:
+    said, after = waited(**{"boot_deadline": 20, "soft_deadline": 100, **times})
+    assert cause in said
+    assert bool(said) == bool(cause)
+    assert after == seconds

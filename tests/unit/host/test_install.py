@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `make install` leaves: the OS definition as Ganeti wants it, at any prefix, below any DESTDIR, and again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[3]
+OS = "usr/local/share/ganeti/os/snf-image"
+
+
+def install(destdir: Path) -> None:
+    options = ["--destdir", str(destdir), "--prefix", "/usr/local"]
+    subprocess.run(
+        [sys.executable, str(PROJECT / "host/ganeti/install.py"), *options], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it was installed twice, with settings of an administrator and leavings of an older build in between."""
+    destdir = tmp_path_factory.mktemp("with a blank")
+    install(destdir)
+    (destdir / "etc/snf-image/snf-image.conf").write_text("HELPER_MEMORY=1024\n")
+    left_over = PROJECT / "build/lib/snf_image_host/left_over.py"
+    left_over.parent.mkdir(parents=True, exist_ok=True)
+    left_over.touch()
+    try:
+        install(destdir)
+    finally:
+        left_over.unlink()
+    return destdir
+
+
+def test_every_script_finds_its_code_from_any_directory(twice: Path) -> None:
+    for name in ("create", "import", "export", "rename", "verify"):
+        done = subprocess.run(
+            [str(twice / OS / name), "--help"], cwd="/", env={}, umask=0o077, capture_output=True, check=True
+        )
+        assert done.stdout.startswith(f"usage: {name}".encode())
+
+
+def test_ganeti_finds_its_files(twice: Path) -> None:
+    assert (twice / OS / "ganeti_api_version").read_text() == "20\n"
+    assert (twice / OS / "variants.list").read_text() == "default\n"
+    assert not os.path.isabs(os.readlink(twice / OS / "variants.list"))
+    assert len((twice / OS / "parameters.list").read_text().splitlines()) == 12
+
+
+def test_settings_of_the_administrator_stay(twice: Path) -> None:
+    assert (twice / "etc/snf-image/snf-image.conf").read_text() == "HELPER_MEMORY=1024\n"
+
+
+def test_nothing_of_an_older_build_is_installed(twice: Path) -> None:
+    assert (twice / "usr/local/lib/snf-image/snf_image_host/cli.py").is_file()
+    assert not (twice / "usr/local/lib/snf-image/snf_image_host/left_over.py").exists()
