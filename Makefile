@@ -60,8 +60,9 @@ setup: packages $(VENV)/.ready
 
 .PHONY: packages
 packages:
-	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null | awk '/ installed$$/ {print $$1}' \
-		| sort | comm -13 - <(printf '%s\n' $(PACKAGES) | sort))
+	@# dpkg-query fails when it has never heard of a package, as on a bare machine.
+	installed=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null | awk '/ installed$$/ {print $$1}') || true
+	missing=$$(comm -13 <(sort <<<"$$installed") <(printf '%s\n' $(PACKAGES) | sort))
 	if [[ -n $$missing ]]; then
 		echo "== Installing Debian packages:" $$missing
 		[[ $$EUID -eq 0 ]] || { echo "This needs root: run 'sudo make $(MAKECMDGOALS)'." >&2; exit 1; }

@@ -30,7 +30,7 @@ def environment(guest: Guest, job: Job) -> Mapping[str, str]:
     devices = guest.disk.devices
     found = {
         "SNF_IMAGE_TARGET": guest.root,
-        "SNF_IMAGE_HOSTNAME": job.instance,
+        "SNF_IMAGE_HOSTNAME": job.hostname,
         "SNF_IMAGE_TYPE": job.image_format,
         "SNF_IMAGE_DEV": devices[0],
         "SNF_IMAGE_DEV_COUNT": str(len(devices)),

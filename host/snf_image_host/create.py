@@ -60,6 +60,7 @@ def job_for(request: Request, settings: Settings) -> Job:
     return Job(
         version=JOB_VERSION,
         instance=request.instance,
+        hostname=request.hostname,
         image_format=request.image_format,
         disks=tuple(disk_serial(index) for index in range(len(request.disks))),
         properties=request.properties,

@@ -75,6 +75,7 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, AfterValidator(_hostname)]
+    hostname: Annotated[str, AfterValidator(_hostname)]
     hypervisor: Literal[HYPERVISORS]  # type: ignore[valid-type]  # pydantic takes the tuple, mypy wants the words
     disks: tuple[InstanceDisk, ...] = Field(min_length=1, max_length=MAX_DISKS)
     image_id: str
@@ -96,6 +97,7 @@ class Request(BaseModel):
         check_parameters(parameters)
         given = {
             "instance": env["INSTANCE_NAME"],
+            "hostname": env["INSTANCE_NAME"],
             "hypervisor": env["HYPERVISOR"],
             "disks": _disks(env),
             "image_id": _mandatory(parameters, "IMG_ID"),

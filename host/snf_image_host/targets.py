@@ -25,7 +25,7 @@ from snf_image_shared.errors import DiskError
 EDGE = 1 << 20  # bytes at either end of a disk that decide whether it boots: boot sector, GPT, backup GPT
 _BLOCK = 64 << 10  # granularity of the search for zeros
 _FILE_ALIGNMENT = 4096  # of a direct transfer to a file; a block device takes its own sectors
-_LOCK_PATIENCE = 2.0  # seconds: udev locks a new block device for a moment
+_LOCK_PATIENCE = 10.0  # seconds: udev locks a new block device for a moment; a killed run's QEMU takes one to be gone
 _LOOPS = Path("/sys/block")
 
 # bytearray == memoryview is one memcmp; two memoryviews would be compared element by element.
@@ -186,8 +186,6 @@ def _check_usable(path: Path, fd: int) -> None:
         loop = _loop_over(fd)
         if loop:
             raise DiskError(f"{path}: is in use by /dev/{loop}: detach it ('losetup -d /dev/{loop}')")
-    if kernel.is_range_locked(fd):
-        raise DiskError(f"{path}: is locked by another program, probably a running QEMU: stop the instance first")
 
 
 def _loop_over(fd: int) -> str | None:
@@ -200,17 +198,24 @@ def _loop_over(fd: int) -> str | None:
 
 
 def _lock(path: Path, fd: int) -> None:
-    """Keep a second run away, and udev from probing what a tenant writes (systemd: BLOCK_DEVICE_LOCKING)."""
+    """Keep a second run away, and udev from probing what a tenant writes (systemd: BLOCK_DEVICE_LOCKING).
+
+    Ours and udev's locks are flock's; QEMU's are on ranges of bytes.
+    """
     deadline = time.monotonic() + _LOCK_PATIENCE
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise DiskError(
-                    f"{path}: is locked by another run of snf-image or another program: wait until it has ended"
-                ) from error
-            time.sleep(0.1)
+    while holder := _holder(fd):
+        if time.monotonic() > deadline:
+            raise DiskError(f"{path}: is locked by another {holder}")
+        time.sleep(0.1)
+
+
+def _holder(fd: int) -> str | None:
+    """Take the lock, or say who has one."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "run of snf-image or another program: wait until it has ended"
+    return "program, probably a running QEMU: stop the instance first" if kernel.is_range_locked(fd) else None
 
 
 def _run(view: memoryview, start: int) -> tuple[int, bool]:

@@ -14,9 +14,16 @@ from snf_image_shared import codec
 from snf_image_shared.errors import HelperError
 from snf_image_shared.properties import Properties
 
-JOB_VERSION = 1
+JOB_VERSION = 2
 JOB_FILE = "job.json"
 FLOPPY_LABEL = "SNFIMAGE"
+
+
+class Action(StrEnum):
+    """What the helper does: CREATE makes an image the instance's own, RENAME only changes the guest's host name."""
+
+    CREATE = "create"
+    RENAME = "rename"
 
 
 class Ipv4Method(StrEnum):
@@ -28,19 +35,35 @@ class Ipv4Method(StrEnum):
 
 
 class Ipv6Method(StrEnum):
-    """How a NIC gets its IPv6 address: stateful DHCPv6, SLAAC, or SLAAC with stateless DHCPv6."""
+    """How a NIC gets its IPv6 address: stateful DHCPv6, SLAAC, SLAAC with stateless DHCPv6, or as it is told."""
 
     NONE = "none"
     DHCP = "dhcp"
     SLAAC = "slaac"
     SLAAC_DHCP = "slaac_dhcp"
+    STATIC = "static"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Packets to `destination` (CIDR; 0.0.0.0/0 and ::/0 are the defaults) go to `gateway`, None for "on this link".
+
+    Both are of one family. `on_link`: the gateway itself is reached without a route. `metric` 0 is "not given".
+    """
+
+    destination: str
+    gateway: str | None = None
+    on_link: bool = False
+    metric: int = 0
 
 
 @dataclass(frozen=True)
 class Nic:
     """One network card in Ganeti's order. `address4` is CIDR ("192.0.2.7/24"), set exactly when ipv4 is STATIC.
 
-    `gateway4` may lie outside the subnet: the renderer then makes it on-link. `model` is Ganeti's frontend type or "".
+    `address6` likewise. A gateway may lie outside the subnet: the renderer then makes it on-link. `addresses` are
+    further ones (CIDR, of either family), beside those of any method. `nameservers` are addresses, `search` domains, in
+    order. `mtu` 0 is "not given". `model` is Ganeti's frontend type or "".
     """
 
     mac: str
@@ -49,6 +72,13 @@ class Nic:
     address4: str | None = None
     gateway4: str | None = None
     ipv6: Ipv6Method = Ipv6Method.NONE
+    address6: str | None = None
+    gateway6: str | None = None
+    addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    mtu: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,12 +94,17 @@ class PersonalityFile:
 
 @dataclass(frozen=True)
 class Secrets:
-    """What no log, message or argument list may ever show. None is "not given", "" is "given, and empty"."""
+    """What no log, message or argument list may ever show. None is "not given", "" is "given, and empty".
+
+    `answer_file` is the content of a Windows answer file in base64, `product_key` goes into it.
+    """
 
     password: str | None = None
     password_hash: str | None = None
     authorized_keys: str | None = None
     cloud_userdata: str | None = None
+    product_key: str | None = None
+    answer_file: str | None = None
 
     def __repr__(self) -> str:
         return "Secrets(...)"
@@ -79,14 +114,19 @@ class Secrets:
 class Job:
     """`disks` are the virtio serial numbers of the instance's disks in Ganeti's order; only the first is customised.
 
+    `hostname` is what the guest is to be called: the instance's name, unless the user gave another. For a RENAME
+    `old_hostname` is what it is called if nobody changed it by hand; `image_format` is "" then.
     `environment` is what custom tasks see besides the properties (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal
     randomness of the host: what the helper generates must not depend on the entropy of a VM a second old.
     """
 
     version: int
     instance: str
+    hostname: str
     image_format: str
     disks: tuple[str, ...]
+    action: Action = Action.CREATE
+    old_hostname: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     personality: tuple[PersonalityFile, ...] = field(default=(), repr=False)
     nics: tuple[Nic, ...] = ()

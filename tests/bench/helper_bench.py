@@ -83,6 +83,7 @@ def time_helper(helper: Path, initrd: Path, disk: Path) -> Timing:
     job = Job(
         version=JOB_VERSION,
         instance="bench.example.com",
+        hostname="bench.example.com",
         image_format="diskdump",
         disks=(qemu.disk_serial(0),),
         secrets=Secrets(password=PASSWORD, authorized_keys=KEY),

@@ -30,11 +30,9 @@ _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?
 
 def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
     """A fully qualified name stays one, unless Linux could not hold it. Raises GuestError when no file takes it."""
-    name = job.instance.removesuffix(".")
+    name = job.hostname.removesuffix(".")
     if len(name) > 253 or not _NAME.fullmatch(name):
-        raise GuestError(
-            f"the instance name {name[:80]!r} is no host name; use letters, digits, dots and inner hyphens"
-        )
+        raise GuestError(f"the host name {name[:80]!r} is no host name; use letters, digits, dots and inner hyphens")
     if job.wishes.flag("CLOUD_INIT"):
         cloud_init.add_meta_data(guest, {"local-hostname": name})
         return

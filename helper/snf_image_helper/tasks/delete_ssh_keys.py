@@ -55,7 +55,7 @@ def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
     wanted = tuple(key for key in old if key.type)
     if not wanted and has_sshd and guest.is_dir(sshd_config.DIRECTORY):
         wanted = tuple(HostKey(_default_path(kind), kind) for kind in (KeyType.ED25519, KeyType.ECDSA))
-    comment = f"root@{job.instance.partition('.')[0]}"
+    comment = f"root@{job.hostname.partition('.')[0]}"
     with scratch_directory() as directory:
         made = _make_keys(wanted, comment, directory)
         _remove_leftovers(guest, old, {key.path for key in wanted})

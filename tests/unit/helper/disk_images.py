@@ -13,7 +13,7 @@ from pathlib import Path
 from block_devices import loop_device
 from snf_image_helper.disk import Disk
 from snf_image_helper.reporter import Reporter
-from snf_image_shared.job import Job
+from snf_image_shared.job import JOB_VERSION, Job
 from snf_image_shared.report import Event, EventKind
 
 MIB = 1 << 20
@@ -42,7 +42,7 @@ class Listener:
 
 
 def job(*disks: str, **properties: str) -> Job:
-    return Job(1, "instance", "diskdump", disks or ("disk-0",), properties)
+    return Job(JOB_VERSION, "instance", "instance", "diskdump", disks or ("disk-0",), properties=properties)
 
 
 def sh(*argv: str, stdin: str = "") -> str:

@@ -36,6 +36,7 @@ _ROOM = """
 mount -t tmpfs room "$ROOM"
 mkdir "$ROOM/upper" "$ROOM/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$ROOM/upper,workdir=$ROOM/work" /etc
+mkdir -p /etc/network/if-pre-up.d /etc/network/if-up.d /etc/network/if-down.d /etc/network/if-post-down.d
 cp -a "$ETC/." /etc/
 mount -t sysfs -o ro sysfs /sys
 mount -t tmpfs run /run

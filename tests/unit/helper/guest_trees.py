@@ -13,10 +13,10 @@ from snf_image_helper.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import Task
-from snf_image_shared.job import Job
+from snf_image_shared.job import JOB_VERSION, Job
 from unit.helper.disk_images import Listener
 
-JOB = Job(1, "web.example.com", "diskdump", ("disk-0",))
+JOB = Job(JOB_VERSION, "web.example.com", "web.example.com", "diskdump", ("disk-0",))
 
 
 def guest_in(root: Path, files: Mapping[str, str | bytes] | None = None) -> Guest:

@@ -87,13 +87,13 @@ def test_arch_names_the_host_on_the_loopback_line(tmp_path: Path) -> None:
 def test_what_is_no_host_name_is_refused(tmp_path: Path, name: str) -> None:
     with guest_in(tmp_path, {**DEBIAN, "/etc/hostname": "old\n"}) as guest:
         with pytest.raises(GuestError, match="is no host name"):
-            perform(assign_hostname.TASK, guest, replace(JOB, instance=name))
+            perform(assign_hostname.TASK, guest, replace(JOB, hostname=name))
         assert text(guest, "/etc/hostname") == "old\n"
 
 
 def test_a_name_that_linux_cannot_hold_is_shortened_with_a_warning(tmp_path: Path) -> None:
     with guest_in(tmp_path, {**DEBIAN, "/etc/hostname": "old\n"}) as guest:
-        said = perform(assign_hostname.TASK, guest, replace(JOB, instance="web." + "sub." * 20 + "example.com"))
+        said = perform(assign_hostname.TASK, guest, replace(JOB, hostname="web." + "sub." * 20 + "example.com"))
         assert text(guest, "/etc/hostname") == "web\n"
         assert said.warnings == ["The instance name is longer than 64 characters; the guest is called web"]
 

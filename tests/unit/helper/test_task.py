@@ -35,7 +35,7 @@ Run = Callable[[list[str], Job, Reporter], None]
 
 
 def job(**properties: str) -> Job:
-    return Job(JOB_VERSION, "vm", "diskdump", ("snf-disk-0",), properties=properties)
+    return Job(JOB_VERSION, "vm", "vm", "diskdump", ("snf-disk-0",), properties=properties)
 
 
 def noting(name: str) -> Run:

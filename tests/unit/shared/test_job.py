@@ -21,6 +21,7 @@ JOBS = st.builds(
     Job,
     version=st.just(JOB_VERSION),
     instance=ANY_TEXT,
+    hostname=ANY_TEXT,
     image_format=ANY_TEXT,
     disks=st.lists(ANY_TEXT, max_size=3).map(tuple),
     properties=st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=3),
@@ -35,6 +36,7 @@ JOBS = st.builds(
 CANARY = "c4n4ry-Sw0rdf1sh"
 JOB = Job(
     JOB_VERSION,
+    "vm.example.com",
     "vm.example.com",
     "diskdump",
     ("snf-disk-0",),
