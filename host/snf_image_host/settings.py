@@ -33,11 +33,15 @@ OS_PARAMETERS = (
     "OS_ANSWER_FILE",
     "CONFIG_URL",
     "CLOUD_USERDATA",
+    "IMG_CHECKSUM",
+    "HOSTNAME",
+    "NETWORK",
+    "SPEC",
 )
 # Variables of snf-image 0.23 whose work is done differently here: harmless in an old file, so they are no error.
 OBSOLETE = frozenset(
     (
-        *("AWK", "BLOCKDEV", "CURL", "DATE", "DD", "LOSETUP", "MD5SUM", "PARTED", "TAR", "TIMEOUT", "KPARTX", "SFDISK"),
+        *("AWK", "BLOCKDEV", "DATE", "DD", "LOSETUP", "MD5SUM", "PARTED", "TAR", "TIMEOUT", "KPARTX", "SFDISK"),
         *("INSTALL_MBR", "VERSION_CHECK", "XEN_CMD", "XEN_SCRIPTS_DIR", "MULTISTRAP_CONFIG", "MULTISTRAP_APTPREFDIR"),
         *("UNATTEND", "WINDOWS_TIMEZONE", "IMAGE_DEBUG"),
     )
@@ -98,6 +102,12 @@ class Settings(BaseModel):
     helper_accel: Accelerator = Accelerator.AUTO
     helper_config_device: ConfigDevice = ConfigDevice.AUTO
     kvm: str = "qemu-system-x86_64"
+    curl: str = "curl"
+    fetch_schemes: str = "http https ftp ftps"
+    fetch_timeout: Seconds = 60.0
+    fetch_max_size: int = Field(default=16 << 20, ge=1024, le=256 << 20)
+    storage_user: str = ""
+    rename: Flag = True
     progress_monitor: str = ""
     cloud_init_debug: Flag = False
     dhcp_tags: str = "auto dhcp nfdhcpd"
