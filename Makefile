@@ -43,6 +43,10 @@ check: $(VENV)/.ready ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+.PHONY: conformance
+conformance: $(VENV)/.ready ## Write docs/conformance.md from the markers of the tests
+	PYTHONPATH=tests $(BIN)/python -m conformance
+
 .PHONY: bench
 bench: setup helper-image ## Measure the helper and the copy against their peers, side by side
 	PYTHONPATH=tests $(BIN)/python -m bench.run
