@@ -12,8 +12,9 @@ from pathlib import Path
 
 from snf_image_host import kernel
 from snf_image_host.boot_guard import boot_guard
+from snf_image_host.disks import InstanceDisk
 from snf_image_host.floppy import config_floppy, device_for
-from snf_image_host.ganeti import InstanceDisk, Request
+from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
 from snf_image_host.inspect import refuse_containers
 from snf_image_host.pipeline import check_fits, copy

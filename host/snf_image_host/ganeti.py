@@ -10,21 +10,20 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from snf_image_host.disks import MAX_DISKS, InstanceDisk, disks_from_environment
 from snf_image_host.nics import nics_from_environment
+from snf_image_host.os_interface import check_api_version
 from snf_image_host.settings import OS_PARAMETERS, Settings
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Nic, PersonalityFile, Secrets
 from snf_image_shared.properties import merge, parse_properties
 
-API_VERSION = "20"
 FORMATS = ("diskdump",)
-MAX_DISKS = 24  # PCI slots of the helper VM; Ganeti itself stops at 16
 HYPERVISORS = ("kvm", "xen-hvm", "xen-pvm", "fake", "lxc", "chroot")
 _LATER = {
     "CONFIG_URL": "fetching parameters from a URL is not part of this version; give them directly",
@@ -39,34 +38,6 @@ def _hostname(name: str) -> str:
     if len(name) > 253 or not re.fullmatch(rf"{label}(\.{label})*", name):
         raise ValueError("not a host name (letters, digits and hyphens, separated by dots, up to 253 characters)")
     return name
-
-
-class InstanceDisk(BaseModel):
-    """One disk as Ganeti names it. `path` is a block device or a file."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: Path
-    access: Literal["rw", "ro"] = "rw"
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One disk to export or import. `size_fd` is where Ganeti wants to be told the size, or None."""
-
-    device: Path
-    size_fd: int | None
-
-    @classmethod
-    def from_environment(cls, env: Mapping[str, str], verb: Literal["EXPORT", "IMPORT"]) -> Transfer:
-        """EXPORT_DEVICE can be a snapshot of what DISK_<n>_PATH names, so only it counts. Raises RequestError."""
-        check_api_version(env)
-        device, size_fd = env.get(f"{verb}_DEVICE", ""), env.get("EXP_SIZE_FD", "")
-        if not device.startswith("/"):
-            raise RequestError(f"{verb}_DEVICE: {device[:80]!r} is no path; userspace-only disks cannot be moved yet")
-        if size_fd and not (size_fd.isascii() and size_fd.isdigit() and len(size_fd) < 8):
-            raise RequestError(f"EXP_SIZE_FD: {size_fd[:20]!r} is no file descriptor; Ganeti sets it")
-        return cls(Path(device), int(size_fd) if size_fd else None)
 
 
 class Request(BaseModel):
@@ -99,7 +70,7 @@ class Request(BaseModel):
             "instance": env["INSTANCE_NAME"],
             "hostname": env["INSTANCE_NAME"],
             "hypervisor": env["HYPERVISOR"],
-            "disks": _disks(env),
+            "disks": disks_from_environment(env),
             "image_id": _mandatory(parameters, "IMG_ID"),
             "image_format": _mandatory(parameters, "IMG_FORMAT"),
             "properties": _properties(parameters),
@@ -112,15 +83,6 @@ class Request(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             raise RequestError(_explain(error)) from error
-
-
-def check_api_version(env: Mapping[str, str]) -> None:
-    """Raises RequestError unless Ganeti speaks the version of its OS interface that we do."""
-    if env.get("OS_API_VERSION") != API_VERSION:
-        raise RequestError(
-            f"OS_API_VERSION: {env.get('OS_API_VERSION', '')[:20]!r} is not {API_VERSION}; "
-            "this script is called by Ganeti 2.x and 3.x, with version 20 of its OS interface"
-        )
 
 
 def os_parameters(env: Mapping[str, str], settings: Settings) -> dict[str, str]:
@@ -162,29 +124,6 @@ def _mandatory(parameters: Mapping[str, str], name: str) -> str:
             f"OS parameter {name.lower()} is missing; give it with -O {name.lower()}=..., or preset {name} in a variant"
         )
     return parameters[name]
-
-
-def _disks(env: Mapping[str, str]) -> list[dict[str, object]]:
-    text = env["DISK_COUNT"]
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_DISKS:
-        raise RequestError(
-            f"DISK_COUNT: {text[:20]!r} is not a number from 1 to {MAX_DISKS}; add a disk to the instance"
-        )
-    disks: list[dict[str, object]] = []
-    for index in range(int(text)):
-        path, uri = env.get(f"DISK_{index}_PATH", ""), env.get(f"DISK_{index}_URI", "")
-        if not path.startswith("/"):
-            found = f"only a URI ({uri.split(':', 1)[0]}:...)" if uri else "nothing"
-            raise RequestError(
-                f"DISK_{index}_PATH: {found} instead of a path; userspace-only disks are not part of this version"
-            )
-        access = env.get(f"DISK_{index}_ACCESS") or "rw"
-        if access not in {"rw", "ro"}:
-            raise RequestError(f"DISK_{index}_ACCESS: {access[:20]!r} is neither rw nor ro; Ganeti sets it")
-        disks.append({"path": path, "access": access})
-    if disks[0]["access"] != "rw":
-        raise RequestError("DISK_0_ACCESS: the first disk is read-only; attach it read-write")
-    return disks
 
 
 def _properties(parameters: Mapping[str, str]) -> Mapping[str, str]:

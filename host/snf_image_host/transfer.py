@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
-from snf_image_host.ganeti import Transfer
+from snf_image_host.disks import Transfer
 from snf_image_host.pipeline import WORKERS, pieces
 from snf_image_host.sources import Extent, Source, open_device
 from snf_image_host.targets import EDGE, Target, open_target

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.ganeti import MAX_DISKS, Request, Transfer
+from snf_image_host.disks import MAX_DISKS
+from snf_image_host.ganeti import Request
 from snf_image_host.settings import OS_PARAMETERS, Settings
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import PersonalityFile
@@ -308,28 +309,3 @@ def test_whatever_is_wrong_no_secret_is_in_the_message(
         assert CANARY not in str(error)
     else:
         assert CANARY not in repr(found)
-
-
-@pytest.mark.parametrize("verb", ["EXPORT", "IMPORT"])
-def test_a_disk_to_move_is_the_one_that_ganeti_names(verb: str) -> None:
-    env = {"OS_API_VERSION": "20", f"{verb}_DEVICE": "/a,b c", f"{verb}_DISK_PATH": "/other", "EXP_SIZE_FD": "11"}
-    found = Transfer.from_environment(env, "EXPORT" if verb == "EXPORT" else "IMPORT")
-    assert found == Transfer(Path("/a,b c"), 11)
-    assert (
-        Transfer.from_environment(dict(env, EXP_SIZE_FD=""), "EXPORT" if verb == "EXPORT" else "IMPORT").size_fd is None
-    )
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("OS_API_VERSION", "15"),
-        ("EXPORT_DEVICE", ""),
-        ("EXPORT_DEVICE", "rbd:x"),
-        *(("EXP_SIZE_FD", fd) for fd in ("x", "-1", "²", "9" * 5000, "1 ")),
-    ],
-)
-def test_a_transfer_that_cannot_be_is_refused_by_its_variable(variable: str, value: str) -> None:
-    env = {"OS_API_VERSION": "20", "EXPORT_DEVICE": "/a", variable: value}
-    with pytest.raises(RequestError, match=f"^{variable}: "):
-        Transfer.from_environment(env, "EXPORT")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.ganeti import MAX_DISKS
+from snf_image_host.disks import MAX_DISKS
 from snf_image_host.jail import Jail
 from snf_image_host.qemu import INITRD, KERNEL, PORTS, Drive, Machine, arguments
 from snf_image_host.settings import Accelerator, ConfigDevice
