@@ -80,6 +80,7 @@ def assert_does_not_boot(disk: Path) -> None:
         assert not any(file.read(MIB))
 
 
+@pytest.mark.row(25, 82)
 def test_a_failing_task_names_itself(provider: Provider, instance: Instance, tmp_path: Path) -> None:
     with nothing_left(tmp_path):
         outcome = provider.run(with_task(instance, "echo the dog ate it >&2; exit 7"))
@@ -88,6 +89,7 @@ def test_a_failing_task_names_itself(provider: Provider, instance: Instance, tmp
     assert "task-start" in {message.get("subtype") for message in outcome.messages}
 
 
+@pytest.mark.row(87)
 def test_a_hung_helper_is_stopped(provider: Provider, instance: Instance, cache: Path, tmp_path: Path) -> None:
     provider.configure(HELPER_DIR=str(cache / "helper"), **LIMITED)
     with nothing_left(tmp_path):
@@ -96,6 +98,7 @@ def test_a_hung_helper_is_stopped(provider: Provider, instance: Instance, cache:
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.row(87)
 def test_a_helper_that_never_boots_is_stopped(
     provider: Provider, instance: Instance, cache: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +109,7 @@ def test_a_helper_that_never_boots_is_stopped(
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.row(87)
 def test_a_panicking_helper_ends_at_once(provider: Provider, instance: Instance, tmp_path: Path) -> None:
     with nothing_left(tmp_path):
         outcome = provider.run(with_task(instance, "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"))
@@ -114,6 +118,7 @@ def test_a_panicking_helper_ends_at_once(provider: Provider, instance: Instance,
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.row(86)
 @pytest.mark.parametrize(
     "script",
     [
@@ -131,6 +136,7 @@ def test_a_forged_result_is_no_success(provider: Provider, instance: Instance, t
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.row(85, 88)
 def test_ten_megabytes_of_console_neither_fill_the_log_nor_stop_the_deployment(
     provider: Provider, instance: Instance, tmp_path: Path
 ) -> None:
@@ -149,6 +155,7 @@ CUSTOMIZING = r"VM START"
 IN_A_TASK = "task-start"
 
 
+@pytest.mark.row(24, 90)
 @pytest.mark.parametrize("stage", [COPYING, CUSTOMIZING, IN_A_TASK])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_killed_create_leaves_nothing_that_boots_and_nothing_else(
@@ -175,6 +182,7 @@ def test_a_second_run_after_a_kill_succeeds(provider: Provider, instance: Instan
     assert outcome.code == 0, outcome.log
 
 
+@pytest.mark.row(190)
 def test_a_helper_image_replaced_meanwhile_is_used_to_the_end(
     provider: Provider, instance: Instance, cache: Path, tmp_path: Path
 ) -> None:
@@ -188,9 +196,11 @@ def test_a_helper_image_replaced_meanwhile_is_used_to_the_end(
     assert process.returncode == 0, log + rest
 
 
+@pytest.mark.row(101)
 def test_two_runs_on_one_disk_at_once_do_not_meet(provider: Provider, instance: Instance, tmp_path: Path) -> None:
     with nothing_left(tmp_path):
-        first = provider.start(instance)
+        # Longer than the second one waits for the lock of a run that is just ending.
+        first = provider.start(with_task(instance, "sleep 30"))
         _read_until(first, CUSTOMIZING)
         second = provider.run(instance)
         rest, _ = first.communicate(timeout=600)
@@ -229,6 +239,7 @@ def test_a_corrupt_file_system_is_an_error_of_the_tool_that_found_it(
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.row(43)
 def test_no_secret_is_seen_while_it_runs_or_after(provider: Provider, instance: Instance, tmp_path: Path) -> None:
     process = provider.start(instance)
     log = _read_until(process, COPYING)
@@ -293,6 +304,7 @@ def _with_an_unknown_format(provider: Provider, instance: Instance, tmp_path: Pa
     return Instance(instance.name, instance.disks, parameters=dict(instance.parameters) | {"img_format": "koko"})
 
 
+@pytest.mark.row(25, 32, 106)
 @pytest.mark.parametrize(
     ("breaking", "code", "words"),
     [
@@ -375,6 +387,7 @@ def test_a_vm_that_ends_without_a_word_is_tried_with_the_other_accelerator_and_k
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.row(93)
 @pytest.mark.usefixtures("open_kvm")
 def test_a_kvm_that_does_not_work_is_given_up_once_and_for_all(provider: Provider, instance: Instance) -> None:
     memory = provider.root / "run/snf-image"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -40,6 +41,7 @@ def instance(provider: Provider, cache: Path, tmp_path: Path) -> Instance:
     return Instance("isolated.example.com", (disk,), parameters=parameters)
 
 
+@pytest.mark.row(24)
 def test_the_host_tier_never_mounts_loops_probes_or_reads_the_disk_and_makes_no_file(
     provider: Provider, instance: Instance, tmp_path: Path
 ) -> None:
@@ -67,7 +69,11 @@ def test_the_host_tier_never_mounts_loops_probes_or_reads_the_disk_and_makes_no_
     assert _made(lines) == []
 
 
-def test_qemu_is_unprivileged_in_every_way(provider: Provider, instance: Instance) -> None:
+@pytest.mark.row(98, 99, 100)
+def test_qemu_is_unprivileged_in_every_way_and_the_helper_image_is_not_written(
+    provider: Provider, instance: Instance, cache: Path
+) -> None:
+    before = _digests(cache / "helper")
     process = provider.start(instance)
     try:
         qemu = _wait_for_qemu(instance.disks[0])
@@ -92,6 +98,11 @@ def test_qemu_is_unprivileged_in_every_way(provider: Provider, instance: Instanc
     finally:
         log, _ = process.communicate(timeout=600)
     assert process.returncode == 0, log
+    assert _digests(cache / "helper") == before
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
 
 
 def _calls(line: str, names: tuple[str, ...]) -> bool:

@@ -123,6 +123,7 @@ def test_the_partition_table_is_sound_and_the_last_partition_reaches_the_swap(de
         )
 
 
+@pytest.mark.row(105)
 def test_every_file_system_is_clean_and_the_root_fills_its_partition(deployed: Deployed) -> None:
     for volume in LAYOUTS[deployed.name].volumes:
         fsck(deployed.disk, volume.partition)
@@ -212,6 +213,7 @@ def test_nothing_of_the_helper_stays_in_the_guest(deployed: Deployed) -> None:
     assert not exists(deployed.root, "/etc/shadow-snf-image")
 
 
+@pytest.mark.row(82)
 def test_each_task_is_reported_from_start_to_end(deployed: Deployed) -> None:
     messages = [message for message in deployed.outcome.messages if message["type"] == "image-helper"]
     tasks = [(message["subtype"], message["task"]) for message in messages if "task" in message]

@@ -38,6 +38,7 @@ def test_a_device_that_an_unprivileged_program_can_open_is_tried_first(tmp_path:
     assert accelerators(settings(tmp_path, Accelerator.KVM), node) == (Accelerator.KVM,)
 
 
+@pytest.mark.row(93)
 @pytest.mark.parametrize(
     ("mode", "group"), [(0o600, GROUP), (0o640, GROUP), (0o604, GROUP), (0o620, GROUP), (0o660, 0)]
 )
@@ -48,6 +49,7 @@ def test_a_device_that_only_root_can_open_is_none(tmp_path: Path, mode: int, gro
         accelerators(settings(tmp_path, Accelerator.KVM), node)
 
 
+@pytest.mark.row(93)
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
     node = tmp_path / "kvm"
     assert accelerators(settings(tmp_path), node) == (Accelerator.TCG,)

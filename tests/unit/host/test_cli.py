@@ -45,6 +45,7 @@ def call(
     )
 
 
+@pytest.mark.row(8)
 @pytest.mark.parametrize("command", SCRIPTS)
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_is_given_on_standard_output(tmp_path: Path, command: str, option: str) -> None:
@@ -53,6 +54,7 @@ def test_help_is_given_on_standard_output(tmp_path: Path, command: str, option: 
     assert done.stdout.startswith(f"usage: {command}")
 
 
+@pytest.mark.row(8)
 @pytest.mark.parametrize("command", SCRIPTS)
 @pytest.mark.parametrize("arguments", [["x"], ["parameters", "x"], ["-h", "x"], [""]])
 def test_other_arguments_get_the_usage_and_the_code_of_a_wrong_request(
@@ -74,6 +76,7 @@ def test_rename_has_nothing_to_do(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.row(25)
 @pytest.mark.parametrize(
     ("command", "arguments", "env", "code", "line"),
     [
@@ -130,6 +133,7 @@ def test_nothing_is_left_of_the_environment_once_it_has_been_read(tmp_path: Path
     assert done.stdout == "c4n4ry 0 False\n"
 
 
+@pytest.mark.row(89, 90)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_unwinds_what_is_open_and_is_told_in_the_code(tmp_path: Path, number: signal.Signals) -> None:
     before = """

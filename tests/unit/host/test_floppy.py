@@ -44,6 +44,7 @@ def debugfs(device: Path, request: str) -> bytes:
     return done.stdout
 
 
+@pytest.mark.row(102)
 @pytest.mark.parametrize(
     "size",
     [
@@ -125,6 +126,7 @@ def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.row(89)
 @pytest.mark.parametrize("name", [JOB_FILE, "no/such/directory"])
 def test_nothing_is_left_of_it_whether_it_could_be_made_or_not(name: str) -> None:
     canary = f"c4n4ry-{os.getpid()}".encode()

@@ -76,6 +76,7 @@ def status(pid: int) -> dict[str, list[str]]:
     return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.row(98)
 def test_it_runs_as_a_user_of_its_own_without_groups_capabilities_or_a_way_to_more() -> None:
     with sleeper(Jail()) as pid:
         found = status(pid)
@@ -106,6 +107,7 @@ def test_it_cannot_write_anywhere_that_lasts() -> None:
     assert inside("for d in / /usr /usr/bin /lib /dev; do touch $d/x 2>/dev/null && echo $d; done; true") == []
 
 
+@pytest.mark.row(99)
 def test_it_has_no_network_but_a_loopback_of_its_own() -> None:
     script = "import socket; print([name for _, name in socket.if_nameindex()])"
     assert inside(f"/usr/bin/python3 -I -c '{script}'") == ["['lo']"]
@@ -163,6 +165,7 @@ def test_a_device_and_its_group_are_there_when_they_are_given(tmp_path: Path) ->
     assert inside("test -w /dev/null && echo yes", jail) == ["yes"]
 
 
+@pytest.mark.row(101)
 def test_two_programs_at_once_are_two_users() -> None:
     argv = [
         sys.executable,

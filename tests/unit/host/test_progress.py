@@ -207,6 +207,7 @@ def test_nothing_to_copy_is_no_progress() -> None:
     assert '"position": 0, "total": 0, "progress": 0.0' in log.getvalue()
 
 
+@pytest.mark.row(85)
 def test_control_characters_reach_neither_log_nor_messages() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:

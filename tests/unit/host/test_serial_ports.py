@@ -76,6 +76,7 @@ def test_the_console_loses_no_line_and_no_text(content: bytes) -> None:
         assert "".join(shown).replace("\r", "") == expected.decode()
 
 
+@pytest.mark.row(88)
 @pytest.mark.parametrize("size", [1, 999, 65536, CONSOLE_LIMIT * 40])
 @pytest.mark.parametrize("noise", [b"x", b"x\n", b"\n", b"\0\xff"])
 def test_ten_megabytes_of_console_are_cut_and_one_line_says_so(size: int, noise: bytes) -> None:
@@ -105,6 +106,7 @@ def test_the_report_is_the_same_however_it_arrives(content: bytes, cuts: list[in
     )
 
 
+@pytest.mark.row(82)
 @given(
     st.lists(st.builds(Event, st.sampled_from(EventKind), st.text(max_size=20)), max_size=20),
     st.sampled_from((b"\n", b"\r\n")),
@@ -135,6 +137,7 @@ def test_a_report_that_breaks_off_is_told() -> None:
     assert len(shown) == 1
 
 
+@pytest.mark.row(88)
 @pytest.mark.parametrize("size", [len(GOOD), 1000, 65536, 10**8])
 def test_too_many_events_are_too_many_however_they_arrive(size: int) -> None:
     content = GOOD * (EVENT_LIMIT + 1000)
@@ -182,12 +185,14 @@ def test_the_version_is_what_ready_says_and_is_not_shown() -> None:
     assert reported([])[0].version is None
 
 
+@pytest.mark.row(86)
 @pytest.mark.parametrize("content", [b"SUCCESS\n", b"SUCCESS\r\n"])
 def test_success_is_one_line(content: bytes) -> None:
     assert result(content).is_success
     assert result(*(content[place : place + 1] for place in range(len(content)))).is_success
 
 
+@pytest.mark.row(86)
 @pytest.mark.parametrize(
     "content",
     [
