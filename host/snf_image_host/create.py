@@ -17,6 +17,7 @@ from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
 from snf_image_host.inspect import refuse_containers
+from snf_image_host.osparams import os_parameters
 from snf_image_host.pipeline import check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import Drive, disk_serial
@@ -37,7 +38,8 @@ def create(env: Mapping[str, str], root: Path) -> None:
     with Progress.start(env.get("INSTANCE_NAME", ""), settings.progress_monitor) as progress:
         for warning in settings.warnings:
             progress.warning(warning)
-        request = Request.from_environment(env, settings)
+        parameters = os_parameters(env, settings)
+        request = Request.from_environment(env, settings, parameters)
         files = {JOB_FILE: job_for(request, settings).dump()}
         device_for(files, settings.helper_config_device)  # refuses what is too much, before anything is written
         with (

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from snf_image_host.disks import MAX_DISKS, InstanceDisk, disks_from_environment
 from snf_image_host.nics import nics_from_environment
 from snf_image_host.os_interface import check_api_version
-from snf_image_host.settings import OS_PARAMETERS, Settings
+from snf_image_host.settings import Settings
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Nic, PersonalityFile, Secrets
 from snf_image_shared.properties import merge, parse_properties
@@ -58,13 +58,15 @@ class Request(BaseModel):
     guest_environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str], settings: Settings) -> Request:
-        """Raises RequestError naming the variable or the OS parameter (in lower case) and the cure."""
+    def from_environment(cls, env: Mapping[str, str], settings: Settings, parameters: Mapping[str, str]) -> Request:
+        """`parameters` are all OS parameters by upper-case name, those of config_url included; see os_parameters().
+
+        Raises RequestError naming the variable or the OS parameter (in lower case) and the cure.
+        """
         check_api_version(env)
         for name in ("INSTANCE_NAME", "HYPERVISOR", "DISK_COUNT"):
             if not env.get(name):
                 raise RequestError(f"{name} is missing from the environment; Ganeti sets it, so call me through Ganeti")
-        parameters = os_parameters(env, settings)
         check_parameters(parameters)
         given = {
             "instance": env["INSTANCE_NAME"],
@@ -83,12 +85,6 @@ class Request(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             raise RequestError(_explain(error)) from error
-
-
-def os_parameters(env: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """The OS parameters by upper-case name: what the files preset, overridden by every OSP_ variable that is set."""
-    given = {name: env[f"OSP_{name}"] for name in OS_PARAMETERS if f"OSP_{name}" in env}
-    return {**settings.parameters, **given}
 
 
 def check_parameters(parameters: Mapping[str, str]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from snf_image_host.ganeti import check_parameters, os_parameters
+from snf_image_host.ganeti import check_parameters
+from snf_image_host.osparams import os_parameters
 from snf_image_host.settings import Settings
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from snf_image_host.disks import MAX_DISKS
 from snf_image_host.ganeti import Request
+from snf_image_host.osparams import os_parameters
 from snf_image_host.settings import OS_PARAMETERS, Settings
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import PersonalityFile
@@ -32,7 +33,11 @@ CANARY = "c4n4ry"
 
 
 def request(settings: Settings = SETTINGS, /, **env: str) -> Request:
-    return Request.from_environment({**MANDATORY, **env}, settings)
+    return ask({**MANDATORY, **env}, settings)
+
+
+def ask(env: Mapping[str, str], settings: Settings = SETTINGS) -> Request:
+    return Request.from_environment(env, settings, os_parameters(env, settings))
 
 
 def refusal(settings: Settings = SETTINGS, /, **env: str) -> str:
@@ -58,7 +63,7 @@ def preset(**parameters: str) -> Settings:
 def test_each_mandatory_variable_is_named_when_it_is_missing(name: str, env: str) -> None:
     given = {key: value for key, value in MANDATORY.items() if key != name}
     with pytest.raises(RequestError) as caught:
-        Request.from_environment(given if env == "absent" else {**given, name: ""}, SETTINGS)
+        ask(given if env == "absent" else {**given, name: ""})
     shown = f"OS parameter {name[4:].lower()} " if name.startswith("OSP_") else name
     assert str(caught.value).startswith(shown)
 
@@ -156,7 +161,7 @@ def test_the_environment_overrides_what_files_preset_even_when_it_is_empty() -> 
 
 def test_what_files_preset_is_enough() -> None:
     env = {name: value for name, value in MANDATORY.items() if not name.startswith("OSP_")}
-    found = Request.from_environment(env, preset(IMG_ID="debian", IMG_FORMAT="diskdump"))
+    found = ask(env, preset(IMG_ID="debian", IMG_FORMAT="diskdump"))
     assert found == request()
 
 
@@ -304,7 +309,7 @@ def test_whatever_is_wrong_no_secret_is_in_the_message(
 ) -> None:
     secrets = {name: value + spoilt for name, value in SECRETS.items()}
     try:
-        found = Request.from_environment({**MANDATORY, **env, **parameters, **secrets}, SETTINGS)
+        found = ask({**MANDATORY, **env, **parameters, **secrets})
     except RequestError as error:
         assert CANARY not in str(error)
     else:
