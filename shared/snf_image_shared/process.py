@@ -39,11 +39,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Limits:
-    """`timeout` is in seconds; `accept` are the exit statuses that are no error; `pass_fds` keep their own numbers."""
+    """`timeout` is in seconds; `accept` are the exit statuses that are no error; `pass_fds` keep their own numbers.
+
+    With `stdout`, an open file, the standard output goes there byte for byte, and Finished has none of it.
+    """
 
     timeout: float = 120.0
     accept: frozenset[int] = frozenset({0})
     pass_fds: Iterable[int] = ()
+    stdout: int | None = None
 
 
 def run(
@@ -64,7 +68,8 @@ def run(
         done = subprocess.run(
             list(argv),
             input=stdin,
-            capture_output=True,
+            stdout=subprocess.PIPE if limits.stdout is None else limits.stdout,
+            stderr=subprocess.PIPE,
             env={"PATH": SEARCH_PATH, "LC_ALL": "C", **(env or {})},
             timeout=limits.timeout,
             pass_fds=tuple(limits.pass_fds),
@@ -77,7 +82,7 @@ def run(
         raise ProcessError(program, f"cannot be started: {reason}") from error
     except subprocess.TimeoutExpired as error:
         raise ProcessError(program, f"did not finish within {limits.timeout:g} seconds") from error
-    finished = Finished(done.returncode, _text(done.stdout), _text(done.stderr))
+    finished = Finished(done.returncode, _text(done.stdout or b""), _text(done.stderr))
     if finished.status not in limits.accept:
         outcome = (
             f"was killed by signal {-finished.status}"

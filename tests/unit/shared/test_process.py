@@ -22,6 +22,12 @@ def test_a_program_reads_what_it_is_given_and_then_the_end() -> None:
     assert run(["cat"], stdin=b"a\xff\n").stdout == "a�\n"
 
 
+def test_its_output_can_go_to_a_file_byte_for_byte(tmp_path: Path) -> None:
+    with (tmp_path / "output").open("wb") as file:
+        assert run(["cat"], stdin=b"a\xff\0", limits=Limits(stdout=file.fileno())).stdout == ""
+    assert (tmp_path / "output").read_bytes() == b"a\xff\0"
+
+
 def test_words_reach_the_program_as_they_are() -> None:
     words = ["$(id)", "a b", "*", "; true", "`id`", "\n", ""]
     assert run(["printf", "%s\\0", *words]).stdout.split("\0")[:-1] == words
