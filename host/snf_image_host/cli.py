@@ -55,7 +55,8 @@ def main(command: str, root: Path, argv: list[str] | None = None) -> int:
         )
         return int(end.code or 0)
     except SnfImageError as error:
-        _say(f"[ERROR] {printable(str(error))}")
+        for line in error.lines:
+            _say(f"[ERROR] {printable(line)}")
         return error.exit_code
     except Exception as error:  # the one place: an administrator needs the traceback and the last line
         traceback.print_exception(error)

@@ -59,7 +59,7 @@ class Progress:
         try:
             yield progress
         except BaseException as failure:
-            progress._fail([_reason(failure)])
+            progress._fail(_reason(failure))
             raise
         finally:
             progress._close()
@@ -212,14 +212,14 @@ def printable(text: str) -> str:
     )
 
 
-def _reason(failure: BaseException) -> str:
+def _reason(failure: BaseException) -> list[str]:
     match failure:
         case SnfImageError():
-            return str(failure)
+            return list(failure.lines)
         case KeyboardInterrupt() | SystemExit():
-            return _INTERRUPTED
+            return [_INTERRUPTED]
         case _:
-            return _INTERNAL_ERROR
+            return [_INTERNAL_ERROR]
 
 
 def _bar(position: int, total: int, seconds: float) -> str:
