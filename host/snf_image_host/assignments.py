@@ -30,8 +30,17 @@ _LETTERS |= {letter: letter for letter in "\\'\"?"}
 _MAX_SIZE = 4 << 20  # bytes: a variant may carry a whole personality
 
 
-def read_assignments(path: Path) -> dict[str, str]:
-    """The last value of each name in the file. Raises ConfigurationError, or FileNotFoundError for the caller."""
+@dataclass(frozen=True)
+class Assignment:
+    """One KEY=value; `line` is where it begins, from 1. The value may be a secret, so it is not in the repr."""
+
+    name: str
+    value: str = field(repr=False)
+    line: int
+
+
+def read_assignments(path: Path) -> tuple[Assignment, ...]:
+    """All of the file, in its order. Raises ConfigurationError, or FileNotFoundError for the caller."""
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_SIZE + 1)
@@ -44,7 +53,7 @@ def read_assignments(path: Path) -> dict[str, str]:
     return parse_assignments(content.decode("utf-8", "surrogateescape"), str(path))
 
 
-def parse_assignments(text: str, name: str) -> dict[str, str]:
+def parse_assignments(text: str, name: str) -> tuple[Assignment, ...]:
     """As read_assignments(), from text; `name` stands for the file in messages."""
     return _Parser(text, name).parse()
 
@@ -54,13 +63,16 @@ class _Parser:
     text: str
     name: str
     position: int = 0
-    values: dict[str, str] = field(default_factory=dict)
+    counted: int = 0
+    line: int = 1
+    found: list[Assignment] = field(default_factory=list)
 
-    def parse(self) -> dict[str, str]:
+    def parse(self) -> tuple[Assignment, ...]:
         while True:
             self._skip(r"(?:[ \t\n]+|#[^\n]*)*")
             if self.position == len(self.text):
-                return self.values
+                return tuple(self.found)
+            line = self._line()
             found = _NAME.match(self.text, self.position)
             if not found:
                 # The line itself is not shown, here as below: it may hold a password.
@@ -69,7 +81,7 @@ class _Parser:
             value = self._value(found[1])
             if "\0" in value:
                 raise self._error(f"{found[1]} contains a NUL character; remove it")
-            self.values[found[1]] = value
+            self.found.append(Assignment(found[1], value, line))
 
     def _value(self, key: str) -> str:
         start, parts = self.position, list[str]()
@@ -138,5 +150,10 @@ class _Parser:
         self.position = found.end() if found else self.position
 
     def _error(self, problem: str) -> ConfigurationError:
-        line = self.text.count("\n", 0, self.position) + 1
-        return ConfigurationError(f"{self.name}, line {line}: {problem}")
+        return ConfigurationError(f"{self.name}, line {self._line()}: {problem}")
+
+    def _line(self) -> int:
+        """The line that is being read. It goes on counting from where it was asked last: a file may be megabytes."""
+        self.line += self.text.count("\n", self.counted, self.position)
+        self.counted = self.position
+        return self.line

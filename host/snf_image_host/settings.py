@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the administrator's files say: defaults, then snf-image.conf, then the variant. The one place for every default.
+"""What the administrator's files say, checked: the one place for every setting's default, type and meaning.
 
-Source of the names: contract of snf-image 0.23, configuration variables. Values are data, never executed.
+`snf-image-config`, the manual page and the messages are made from the fields below. Values are data, never executed.
+Source of the names: contract of snf-image 0.23, configuration variables.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
-from snf_image_host.assignments import read_assignments
+from snf_image_host import programs
+from snf_image_host.backends import BUILT_IN, Backend, read_backends
+from snf_image_host.setting_files import BACKENDS, Given, SettingFiles
+from snf_image_host.windows_timezones import windows_timezone
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.properties import NO, YES
 
-MAIN_FILES = ("etc/snf-image/snf-image.conf", "etc/default/snf-image")
-SOURCE_FILE = "etc/snf-image/backends/src/local.conf"
 OS_PARAMETERS = (
     "IMG_ID",
     "IMG_FORMAT",
@@ -38,12 +42,11 @@ OS_PARAMETERS = (
     "NETWORK",
     "SPEC",
 )
-# Variables of snf-image 0.23 whose work is done differently here: harmless in an old file, so they are no error.
-OBSOLETE = frozenset(
+# These are never shown: they are secrets, or may carry one.
+SECRET_PARAMETERS = frozenset(
     (
-        *("AWK", "BLOCKDEV", "DATE", "DD", "LOSETUP", "MD5SUM", "PARTED", "TAR", "TIMEOUT", "KPARTX", "SFDISK"),
-        *("INSTALL_MBR", "VERSION_CHECK", "XEN_CMD", "XEN_SCRIPTS_DIR", "MULTISTRAP_CONFIG", "MULTISTRAP_APTPREFDIR"),
-        *("UNATTEND", "WINDOWS_TIMEZONE", "IMAGE_DEBUG"),
+        *("IMG_PASSWD", "IMG_PASSWD_HASH", "IMG_PERSONALITY", "AUTH_KEYS", "OS_PRODUCT_KEY", "OS_ANSWER_FILE"),
+        *("CONFIG_URL", "CLOUD_USERDATA", "SPEC"),
     )
 )
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -67,8 +70,12 @@ class ConfigDevice(StrEnum):
 
 def _seconds(value: object) -> object:
     """Accept what timeout(1) does: 120, 2m, 1h, 1d."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", value.strip()) if isinstance(value, str) else None
-    return float(found[1]) * _SECONDS[found[2]] if found else value
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", value.strip())
+    if not found:
+        raise ValueError(f"{value[:40]!r} is no time; write seconds, or 90s, 2m, 1h, 1d")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def _boolean(value: object) -> object:
@@ -77,105 +84,242 @@ def _boolean(value: object) -> object:
     word = value.strip().lower()
     if word in YES | NO:
         return word in YES
-    raise ValueError(f"{value!r} is neither yes nor no")
+    raise ValueError(f"{value[:40]!r} is neither yes nor no")
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"{str(path)!r} is not an absolute path")
+    return path
+
+
+def _program(setting: str) -> str:
+    try:
+        programs.words(setting)
+    except ValueError as error:
+        raise ValueError(f"not a program with options: {error}") from error
+    return setting
+
+
+def _file(path: str) -> str:
+    if path and not Path(path).is_file():
+        raise ValueError(f"there is no file {path!r} on this node; put it there")
+    return path
+
+
+Directory = Annotated[Path, AfterValidator(_absolute)]
+Program = Annotated[str, AfterValidator(_program)]
+NodeFile = Annotated[str, AfterValidator(_file)]
+Timezone = Annotated[str, AfterValidator(lambda name: windows_timezone(name) or name)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 NicDefault = Literal["", "dhcp", "dhcpv6", "slaac", "slaac_dhcp", "dhcp+dhcpv6", "dhcp+slaac", "dhcp+slaac_dhcp"]
 
 
 class Settings(BaseModel):
-    """The effective settings. Time in seconds, memory in MiB. `parameters` are OS parameters preset by the files."""
+    """The effective settings. Time in seconds, memory in MiB, sizes in bytes.
+
+    A field with a description is a setting: the files may give it by its name in upper case. `parameters` are OS
+    parameters preset by the files.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    helper_dir: Path
-    image_dir: Path
-    run_dir: Path
-    helper_soft_timeout: Seconds | None = None
-    helper_hard_timeout: Seconds = 5.0
-    helper_boot_timeout: Seconds | None = None
-    helper_user: str = ""
-    helper_memory: int = Field(default=512, ge=128, le=65536)
-    helper_debug: Flag = False
-    helper_accel: Accelerator = Accelerator.AUTO
-    helper_config_device: ConfigDevice = ConfigDevice.AUTO
-    kvm: str = "qemu-system-x86_64"
-    curl: str = "curl"
-    fetch_schemes: str = "http https ftp ftps"
-    fetch_timeout: Seconds = 60.0
-    fetch_max_size: int = Field(default=16 << 20, ge=1024, le=256 << 20)
-    storage_user: str = ""
-    rename: Flag = True
-    progress_monitor: str = ""
-    cloud_init_debug: Flag = False
-    dhcp_tags: str = "auto dhcp nfdhcpd"
-    stateful_dhcpv6_tags: str = "dhcpv6 stateful_dhcpv6"
-    stateless_dhcpv6_tags: str = "nfdhcpd stateless_dhcpv6"
-    default_nic_config: NicDefault = "dhcp"
+    image_dir: Directory = Field(
+        default=Path("/var/lib/snf-image"),
+        description="Where the images lie that img_id names. Also in backends/src/local.conf.",
+    )
+    variants_dir: Directory = Field(
+        default=Path("/etc/ganeti/snf-image/variants"),
+        description="Where the variants' own files, NAME.conf, lie. A variant's file cannot change it.",
+    )
+    helper_dir: Directory = Field(
+        default=Path("/var/lib/snf-image/helper"),
+        description="Where the image of the helper VM lies; snf-image-update-helper builds it.",
+    )
+    helper_memory: int = Field(
+        default=512, ge=128, le=65536, description="Memory of the helper VM in MiB, 128 to 65536."
+    )
+    helper_user: str = Field(
+        default="",
+        description="Who the helper VM runs as. Empty: a user id of its own for each run, which owns nothing.",
+    )
+    helper_accel: Accelerator = Field(
+        default=Accelerator.AUTO,
+        description="How the helper VM's processor is made: kvm, tcg (emulation, slow), or auto: kvm where it works.",
+    )
+    kvm: Program = Field(
+        default="qemu-system-x86_64",
+        description="QEMU, perhaps with options of its own. Accelerator, machine, processor and user are not its to "
+        "choose: such options (-enable-kvm, -accel, -machine, -cpu, -runas, ...) are left out.",
+    )
+    helper_boot_timeout: Seconds | None = Field(
+        default=None,
+        description="How long the helper VM may take to say its first word: 90, 90s, 2m, 1h. "
+        "Empty: 20s with kvm, 2m with emulation.",
+    )
+    helper_soft_timeout: Seconds | None = Field(
+        default=None, description="How long the helper VM may take in all. Empty: 2m with kvm, 15m with emulation."
+    )
+    helper_hard_timeout: Seconds = Field(
+        default=5.0, description="How long the helper VM may take to end when it is told to; then it is killed."
+    )
+    helper_config_device: ConfigDevice = Field(
+        default=ConfigDevice.AUTO,
+        description="How the job reaches the helper VM: floppy, disk, or auto "
+        "(with kvm a floppy while it fits on one, else a disk).",
+    )
+    helper_debug: Flag = Field(
+        default=False,
+        description="yes: when a task fails, a root shell inside the helper VM waits on a terminal that the log names.",
+    )
+    image_debug: Flag = Field(
+        default=False,
+        description="yes: the log also tells the settings in force and what was asked for, without any secret.",
+    )
+    cloud_init_debug: Flag = Field(default=False, description="yes: cloud-init logs everything inside the guest.")
+    progress_monitor: str = Field(
+        default="",
+        description="A program (with arguments) that reads progress messages, one JSON object a line, on its standard "
+        "input; the instance's name is added to its arguments. Empty: the messages go to the log.",
+    )
+    rename: Flag = Field(
+        default=True, description="no: `gnt-instance rename` leaves the name inside the guest as it is."
+    )
+    curl: Program = Field(
+        default="curl",
+        description="The program that fetches config_url and os_answer_file, perhaps with options of its own.",
+    )
+    fetch_schemes: str = Field(
+        default="http https ftp ftps", description="The schemes of the URLs that may be fetched for a tenant."
+    )
+    fetch_timeout: Seconds = Field(default=60.0, description="How long one fetch may take in all.")
+    fetch_max_size: int = Field(
+        default=16 << 20, ge=1024, le=256 << 20, description="How many bytes a document that is fetched may have."
+    )
+    storage_user: str = Field(
+        default="",
+        description="Who the programs run as that reach disks which Ganeti names by a URI. Empty: as HELPER_USER.",
+    )
+    dhcp_tags: str = Field(default="auto dhcp nfdhcpd", description="Tags of a Ganeti network that mean DHCP for IPv4.")
+    stateful_dhcpv6_tags: str = Field(
+        default="dhcpv6 stateful_dhcpv6", description="Tags of a Ganeti network that mean stateful DHCPv6."
+    )
+    stateless_dhcpv6_tags: str = Field(
+        default="nfdhcpd stateless_dhcpv6",
+        description="Tags of a Ganeti network that mean SLAAC with stateless DHCPv6.",
+    )
+    default_nic_config: NicDefault = Field(
+        default="dhcp",
+        description="What an only NIC gets that Ganeti knows no address for: dhcp, dhcpv6, slaac, slaac_dhcp, "
+        'dhcp+dhcpv6, dhcp+slaac, dhcp+slaac_dhcp, or "" for nothing.',
+    )
+    windows_timezone: Timezone = Field(
+        default="GMT Standard Time",
+        description="The time zone of Windows guests, as Windows names it; upper and lower case are the same. "
+        "Kept for a version that deploys Windows.",
+    )
+    unattend: NodeFile = Field(
+        default="",
+        description="Deprecated: an answer file on this node for Windows guests; give the OS parameter os_answer_file. "
+        "Kept for a version that deploys Windows; the file must exist.",
+    )
+
+    run_dir: Path = Path("/run/snf-image")
     parameters: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    backends: tuple[Backend, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, variant: str, root: Path = Path("/")) -> Settings:
         """Read the files below `root` (the file system the provider is installed in) for this variant ("" is none).
 
-        Raises ConfigurationError naming the file and the variable.
+        Raises ConfigurationError with all faults of the files, each naming file, line, variable and cure.
         """
-        values: dict[str, str] = {}
-        origin: dict[str, str] = {}
-        for path in _files(root):
-            _take(read_assignments(path), path, values, origin)
-        variants = Path(values.pop("VARIANTS_DIR", "") or root / "etc/ganeti/snf-image/variants")
-        if variant:
-            path = variants / f"{_checked_variant(variant)}.conf"
-            try:
-                _take(read_assignments(path), path, values, origin)
-            except FileNotFoundError as error:
-                raise ConfigurationError(
-                    f"variant {variant!r}: {path} does not exist; create it (it may be empty) or use another variant"
-                ) from error
-        return cls._build(values, origin, root)
-
-    @classmethod
-    def _build(cls, values: dict[str, str], origin: Mapping[str, str], root: Path) -> Settings:
-        known = set(cls.model_fields) - {"parameters", "warnings", "run_dir"}
-        ignored = sorted(set(values) & OBSOLETE)
-        unknown = sorted(set(values) - OBSOLETE - set(OS_PARAMETERS) - {name.upper() for name in known})
-        warnings = [f"{origin[name]}: {name} has no effect any more; remove it" for name in ignored]
-        warnings += [f"{origin[name]}: {name} is not a setting of snf-image; is it misspelt?" for name in unknown]
-        given: dict[str, object] = {
-            name: values[name.upper()]
-            for name in known
-            if values.get(name.upper()) or (name == "default_nic_config" and name.upper() in values)
-        }
-        given.setdefault("helper_dir", root / "var/lib/snf-image/helper")
-        given.setdefault("image_dir", root / "var/lib/snf-image")
-        given["run_dir"] = root / "run/snf-image"
-        given["parameters"] = {name: values[name] for name in OS_PARAMETERS if name in values}
-        given["warnings"] = tuple(warnings)
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0]).upper()
-            fault = first["msg"].removeprefix("Value error, ")
-            raise ConfigurationError(f"{origin.get(name, 'settings')}: {name}: {fault}") from error
+        found = survey(variant, root)
+        if found.settings is None:
+            raise ConfigurationError("; ".join(found.faults))
+        return found.settings
 
 
-def _files(root: Path) -> list[Path]:
-    main = [path for path in (root / name for name in MAIN_FILES) if path.exists()][:1]
-    source = root / SOURCE_FILE
-    return main + ([source] if source.exists() else [])
+@dataclass(frozen=True)
+class Survey:
+    """What the files say for one variant: where each value was given, and the settings unless there are faults."""
+
+    settings: Settings | None
+    given: Mapping[str, Given]
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
-def _take(new: Mapping[str, str], path: Path, values: dict[str, str], origin: dict[str, str]) -> None:
-    values.update(new)
-    origin.update(dict.fromkeys(new, str(path)))
+def survey(variant: str, root: Path) -> Survey:
+    """Read and judge all files. Raises nothing: what is wrong is in the result."""
+    fields = setting_fields()
+    files = SettingFiles.read(root, frozenset(fields) | frozenset(OS_PARAMETERS), variant)
+    backends, doubts = read_backends(root / BACKENDS, BUILT_IN)
+    values = {
+        name.lower(): given.value
+        for name, given in files.values.items()
+        # An empty value is the default, but for the one setting in which it means something.
+        if name in fields and (given.value or name == "DEFAULT_NIC_CONFIG")
+    }
+    defaults = {
+        name: root / field.default.relative_to("/")
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.default, Path)
+    }
+    parameters = {name: files.values[name].value for name in OS_PARAMETERS if name in files.values}
+    warnings = (*files.warnings, *files.doubts(), *doubts, *_remarks(files.values))
+    rest = {"parameters": parameters, "backends": backends, "warnings": warnings}
+    try:
+        settings = Settings.model_validate({**defaults, **values, **rest})
+    except ValidationError as error:
+        faults = [_fault(str(each["loc"][0]), each["msg"], files.values) for each in error.errors(include_input=False)]
+        return Survey(None, files.values, (*files.faults, *faults), warnings)
+    return Survey(None if files.faults else settings, files.values, tuple(files.faults), warnings)
 
 
-def _checked_variant(variant: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.+-]+", variant) or variant.startswith("."):
-        raise ConfigurationError(f"variant {variant!r}: only letters, digits and _ . + - may be in a variant's name")
-    return variant
+def setting_fields() -> dict[str, FieldInfo]:
+    """Each setting by its name in the files, in the order of the manual."""
+    return {name.upper(): field for name, field in Settings.model_fields.items() if field.description}
+
+
+def as_written(value: object) -> str:
+    """A setting's value as the files spell it, without quotes."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _fault(field: str, message: str, given: Mapping[str, Given]) -> str:
+    name = field.upper()
+    default = as_written(Settings.model_fields[field].default)
+    cure = f"correct it, or remove it for the default ({default})" if default else "correct it, or remove it"
+    return f"{given[name]}: {name}: {message.removeprefix('Value error, ')}; {cure}"
+
+
+def _remarks(given: Mapping[str, Given]) -> list[str]:
+    """Warnings about values that are accepted."""
+    remarks = []
+    for name, where in given.items():
+        match name:
+            case "UNATTEND" if where.value:
+                remarks.append(f"{where}: UNATTEND is deprecated; give the OS parameter os_answer_file")
+            case "WINDOWS_TIMEZONE" if where.value and not windows_timezone(where.value):
+                remarks.append(f"{where}: WINDOWS_TIMEZONE: Windows knows no {where.value[:60]!r}; is it misspelt?")
+            case "KVM" if left_out := _left_out(where.value):
+                remarks.append(f"{where}: KVM: {left_out} is left out; HELPER_ACCEL and the jail decide that")
+    return remarks
+
+
+def _left_out(setting: str) -> str:
+    try:
+        return " ".join(programs.qemu_words(setting)[1])
+    except ValueError:
+        return ""  # told as a fault

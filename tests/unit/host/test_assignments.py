@@ -65,7 +65,7 @@ slow = settings(
 
 
 def parse(text: str) -> dict[str, str]:
-    return parse_assignments(text, "snf-image.conf")
+    return {found.name: found.value for found in parse_assignments(text, "snf-image.conf")}
 
 
 def bash(text: str, *, locale: str = "C.UTF-8") -> str | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.settings import OBSOLETE, OS_PARAMETERS, Accelerator, ConfigDevice, Settings
+from snf_image_host.obsolete import OBSOLETE
+from snf_image_host.settings import OS_PARAMETERS, Accelerator, ConfigDevice, Settings
 from snf_image_shared.errors import ConfigurationError
 
 MAIN = "etc/snf-image/snf-image.conf"
