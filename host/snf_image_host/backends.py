@@ -66,8 +66,8 @@ def read_backends(directory: Path, names: Mapping[Kind, Mapping[str, int]]) -> t
     return tuple(backends), warnings
 
 
-def refuse_disabled(backends: Iterable[Backend], img_id: str, target: str) -> None:
-    """Raise RequestError if what serves this image, or this `target` ("local" or "uri"), was turned off."""
+def refuse_disabled(backends: Iterable[Backend], img_id: str, target: str = "local") -> None:
+    """Raise RequestError if what serves this image, or a first disk of this kind ("local" or "uri"), was turned off."""
     wanted = {Kind.SOURCE: "null" if img_id == "null" else "local", Kind.TARGET: target}
     for backend in backends:
         if backend.disabled_by and backend.name == wanted[backend.kind]:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 
 from snf_image_host import kernel
+from snf_image_host.backends import refuse_disabled
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.disks import InstanceDisk
 from snf_image_host.floppy import config_floppy, device_for
@@ -24,6 +25,7 @@ from snf_image_host.qemu import Drive, disk_serial
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source, open_device, open_source
 from snf_image_host.targets import Target, open_target
+from snf_image_host.trace import trace
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job
 
 _SEED = 64  # bytes of the host's randomness for the helper
@@ -40,6 +42,8 @@ def create(env: Mapping[str, str], root: Path) -> None:
             progress.warning(warning)
         parameters = os_parameters(env, settings)
         request = Request.from_environment(env, settings, parameters)
+        trace(settings, parameters, request, progress)
+        refuse_disabled(settings.backends, request.image_id)
         files = {JOB_FILE: job_for(request, settings).dump()}
         device_for(files, settings.helper_config_device)  # refuses what is too much, before anything is written
         with (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import socket
 import termios
@@ -24,6 +23,7 @@ from snf_image_host.accelerator import KVM_DEVICE, accelerators, kvm_groups, rem
 from snf_image_host.floppy import Floppy
 from snf_image_host.helper_image import HelperImage, open_helper_image
 from snf_image_host.jail import Jail, check_programs
+from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import PORTS, Drive, Machine, arguments
 from snf_image_host.serial_ports import Console, Report, Result, drain
@@ -52,7 +52,7 @@ class Payload:
     `guard`, if any, is inherited by the VM's processes and used by nobody: its closing tells that they are all gone.
     """
 
-    disks: tuple[Drive, ...]
+    disks: tuple[Attach, ...]
     floppy: Floppy
     guard: int | None
     hypervisor: str
@@ -278,12 +278,11 @@ def _end_of_qemu(status: int) -> str:
 
 
 def _program(setting: str) -> tuple[str, ...]:
-    """The words of the setting KVM, without -enable-kvm: HELPER_ACCEL decides that."""
+    """The words of the setting KVM that are for the helper VM."""
     try:
-        words = shlex.split(setting)
+        return qemu_words(setting)[0]
     except ValueError as error:
         raise ConfigurationError(f"KVM: {setting!r} is no command line: {error}") from error
-    return tuple(word for word in words if word != "-enable-kvm") or ("qemu-system-x86_64",)
 
 
 @contextmanager

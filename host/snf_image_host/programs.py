@@ -8,14 +8,8 @@ import shlex
 # What the helper VM decides for itself: HELPER_ACCEL the accelerator and with it the processor, the jail the user.
 # A second -machine would be merged with ours ("accel=" in it then excludes -accel), and -snapshot, -S and -daemonize
 # would let a run end, hang or seem to end without its work done.
-_NOT_FOR_HELPER = {"enable-kvm": 0, "accel": 1, "machine": 1, "M": 1, "cpu": 1} | {
-    "runas": 1,
-    "run-with": 1,
-    "snapshot": 0,
-    "daemonize": 0,
-    "S": 0,
-    "nographic": 0,
-}
+_NOT_FOR_HELPER = {"accel": 1, "machine": 1, "M": 1, "cpu": 1, "runas": 1, "run-with": 1}
+_NOT_FOR_HELPER |= {"enable-kvm": 0, "no-kvm": 0, "snapshot": 0, "daemonize": 0, "S": 0}
 
 
 def words(setting: str) -> tuple[str, ...]:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What of the settings and OS parameters may be shown to whoever reads a log or a bug report."""
+
+from __future__ import annotations
+
+import re
+
+from snf_image_host.settings import SECRET_PARAMETERS, as_written
+
+HIDDEN = "(set, not shown)"
+_IN_URL = re.compile(r"://[^/\s]*@")
+# Options of curl that are followed by a name and password, a header, a cookie or a certificate's password.
+_OF_CURL = re.compile(
+    r"(?:^|\s)(?:-[a-zA-Z]*[uUHbE]|--(?:proxy-)?(?:user|header|cookie|oauth2-bearer|pass|cert)(?:=|\s))"
+)
+
+
+def disclosed(name: str, value: object) -> str:
+    """The value of a setting or OS parameter (by its name in upper case) as the files spell it, or HIDDEN."""
+    text = as_written(value)
+    secret = name in SECRET_PARAMETERS or _IN_URL.search(text) or (name == "CURL" and _OF_CURL.search(text))
+    return HIDDEN if secret else text
