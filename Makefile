@@ -15,7 +15,8 @@ BIN := $(VENV)/bin
 PACKAGES := python3 python3-venv qemu-system-x86 qemu-utils bubblewrap mmdebstrap e2fsprogs util-linux zstd xz-utils \
 	debian-archive-keyring erofs-utils kmod binutils \
 	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs strace openssh-client \
-	eatmydata ntfs-3g iproute2 cpio openssh-server
+	eatmydata ntfs-3g iproute2 cpio openssh-server \
+	debhelper dpkg-dev lintian python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff
 
 .PHONY: help
 help: ## Show this list
@@ -54,6 +55,10 @@ bench: setup helper-image ## Measure the helper and the copy against their peers
 .PHONY: install
 install: $(VENV)/.ready ## Install the OS definition, its commands and settings below DESTDIR and PREFIX
 	$(BIN)/python host/ganeti/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --sysconfdir "$(SYSCONFDIR)"
+
+.PHONY: deb
+deb: packages ## Build the Debian packages for this release into dist/
+	/usr/bin/python3 -IB debian/build_packages.py --output dist
 
 .PHONY: helper-image
 helper-image: setup ## Build the image of the helper VM into .cache/helper, unless it is up to date

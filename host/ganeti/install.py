@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Installs the OS definition, the commands and the settings below DESTDIR: what `make install` runs.
+"""Installs the OS definition, the commands and the settings below DESTDIR: for `make install` and debian/rules.
 
 The code and the libraries it needs go into a directory of their own, so that no other Python program sees them and a
 release of Debian that lacks one of them does not matter. Existing settings are left as they are.
@@ -13,11 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
+sys.path.insert(0, str(PROJECT / "helper-image-builder"))
+
+from snf_image_helper_builder.replacement import locked, remove_stale, replacement  # noqa: E402
+
 SCRIPTS = ("create", "import", "export", "rename", "verify")
 SOURCES = ("host", "helper", "shared", "helper-image-builder")
 DESCRIPTION = ("pyproject.toml", "README.md", "LICENSE")
@@ -48,29 +54,34 @@ def main() -> None:
     parser.add_argument("--destdir", default="")
     parser.add_argument("--prefix", default="/usr")
     parser.add_argument("--sysconfdir", default="/etc")
+    parser.add_argument("--without-requirements", action="store_true", help="install our own code alone, without pip")
     options = parser.parse_args()
     prefix, etc = Path(options.prefix), Path(options.sysconfdir)
     if not prefix.is_absolute() or not etc.is_absolute():
         parser.error("PREFIX and SYSCONFDIR must be absolute paths; use DESTDIR to install somewhere else")
     places = Places(Path(options.destdir or "/").resolve(), prefix, etc)
-    install_library(places)
+    install_library(places, requirements=not options.without_requirements)
     install_os_definition(places)
     install_settings(places)
     print(f"Installed below {places.below(prefix)} and {places.below(etc)}.")
 
 
-def install_library(places: Places) -> None:
-    """Our packages with their requirements, in place of an older installation."""
+def install_library(places: Places, *, requirements: bool) -> None:
+    """Our packages, and what they need unless the caller provides that, in place of an older installation.
+
+    Whoever starts a command meanwhile finds the old ones or the new ones.
+    """
     library = places.below(places.library)
-    with tempfile.TemporaryDirectory(prefix="snf-image-install-") as scratch:
-        new = Path(scratch, "lib")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(new), str(_sources(Path(scratch)))]
-        subprocess.run(pip, check=True)
-        shutil.rmtree(new / "bin", ignore_errors=True)
-        if library.exists():
-            shutil.rmtree(library)
-        library.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(new, library)
+    with locked(library.parent, lambda: None):
+        remove_stale(library)
+        with replacement(library, 0o755) as new, _sources() as project:
+            if requirements:
+                pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(new), str(project)]
+                subprocess.run(pip, check=True)
+                shutil.rmtree(new / "bin", ignore_errors=True)
+            else:
+                for name in SOURCES:
+                    shutil.copytree(project / name, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ganeti"))
 
 
 def install_os_definition(places: Places) -> None:
@@ -101,14 +112,16 @@ def install_settings(places: Places) -> None:
             _copy(HERE / source, path)
 
 
-def _sources(scratch: Path) -> Path:
+@contextmanager
+def _sources() -> Iterator[Path]:
     """A copy of the project to build from: in place, setuptools would install again what an older build left there."""
-    copy = scratch / "project"
-    for name in SOURCES:
-        shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in DESCRIPTION:
-        shutil.copyfile(PROJECT / name, copy / name)
-    return copy
+    with tempfile.TemporaryDirectory(prefix="snf-image-install-") as scratch:
+        copy = Path(scratch, "project")
+        for name in SOURCES:
+            shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in DESCRIPTION:
+            shutil.copyfile(PROJECT / name, copy / name)
+        yield copy
 
 
 def _script(places: Places, path: Path, module: str, arguments: str) -> None:
