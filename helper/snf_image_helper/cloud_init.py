@@ -18,7 +18,9 @@ USER_DATA = f"{SEED}/user-data"
 NETWORK_CONFIG = f"{SEED}/network-config"
 SCRIPTS = "/var/lib/cloud/scripts/per-once"
 PRIVATE = Ownership(mode=0o600)
-_META_DATA = f"{SEED}/meta-data"
+META_DATA = f"{SEED}/meta-data"
+NAME = "local-hostname"  # the member of the meta-data
+INSTANCES = "/var/lib/cloud/instances"  # one directory for each instance-id that cloud-init has worked for
 _CONFIGURATION = ("/etc/cloud/cloud.cfg.d", "/usr/local/etc/cloud/cloud.cfg.d")  # the second on BSD
 
 Json: TypeAlias = "str | bool | int | Sequence[Json] | Mapping[str, Json]"
@@ -33,20 +35,21 @@ def write_configuration(guest: Guest, task: str, members: Mapping[str, Json], mo
     if directory is None:
         raise GuestError(f"CLOUD_INIT is set and {_CONFIGURATION[0]} does not exist; install cloud-init in the image")
     path = f"{directory}/98_snf-image-{task}.cfg"
-    guest.write_text(path, _dump(members), ownership=Ownership(mode=mode))
+    guest.write_text(path, as_text(members), ownership=Ownership(mode=mode))
     return path
 
 
 def add_meta_data(guest: Guest, members: Mapping[str, Json]) -> None:
     """Add members to the seed's meta-data, which only root may read; members already there are replaced."""
-    known: dict[str, Json] = {}
-    text = guest.read_text(_META_DATA, missing_ok=True)
-    if text:
-        try:
-            known = dict(json.loads(text))
-        except (ValueError, TypeError):
-            known = {}  # left by the image's previous life, and not ours
-    write_seed(guest, _META_DATA, _dump({**known, **members}))
+    write_seed(guest, META_DATA, as_text({**meta_data(guest), **members}))
+
+
+def meta_data(guest: Guest) -> dict[str, Json]:
+    """The members of the seed's meta-data; empty when there is none, or one that is not of our making."""
+    try:
+        return dict(json.loads(guest.read_text(META_DATA, missing_ok=True) or "{}"))
+    except (ValueError, TypeError, RecursionError):
+        return {}  # left by the image's previous life
 
 
 def write_seed(guest: Guest, path: str, text: str) -> None:
@@ -71,5 +74,6 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _dump(members: Mapping[str, Json]) -> str:
+def as_text(members: Mapping[str, Json]) -> str:
+    """A document as it is written for cloud-init."""
     return json.dumps(members, indent=1) + "\n"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
-from snf_image_helper.replacement import Ownership, ownership_of, replace_file
+from snf_image_helper.replacement import Ownership, Replacement, ownership_of, replace_file
 from snf_image_helper.resolution import open_inside
 from snf_image_helper.system import System
 from snf_image_shared.errors import GuestError
@@ -138,6 +138,20 @@ class Guest:
     def write_text(self, path: str, content: str, *, ownership: Ownership | None = None) -> None:
         """As write_bytes()."""
         self.write_bytes(path, content.encode("utf-8", "surrogateescape"), ownership=ownership)
+
+    def write_texts(self, texts: Mapping[str, str]) -> None:
+        """As write_text() for each path, but all of the files or, if one of them cannot be written, none."""
+        with ExitStack() as stack:
+            ready: dict[str, Replacement] = {}
+            for path, text in texts.items():
+                with _explained(path):
+                    directory, name = self._place(path)
+                    stack.callback(os.close, directory)
+                    content = text.encode("utf-8", "surrogateescape")
+                    ready[path] = stack.enter_context(Replacement(directory, name, content, None))
+            for path, replacement in ready.items():
+                with _explained(path):
+                    replacement.commit()
 
     def append_text(self, path: str, text: str, *, ownership: Ownership | None = None) -> None:
         """Add `text` at the end of a file, on a line of its own, or make the file. As atomic as write_bytes()."""

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from snf_image_helper import fstab
@@ -31,9 +31,10 @@ _FIRST_DISK = re.compile(r"/dev/(?:(?:s|v|h|xv)da|nvme0n1p|mmcblk0p)([1-9][0-9]{
 
 
 @contextmanager
-def mounted(disk: Disk, system: System, report: Reporter) -> Iterator[Guest]:
+def mounted(disk: Disk, system: System, report: Reporter, *, only: frozenset[str] | None = None) -> Iterator[Guest]:
     """The guest with everything mounted, `guest.mounts` filled; flushed and unmounted at the end, deepest first.
 
+    With `only`, nothing but the root and these mount points is mounted, and the latter are as good as nofail.
     Reports MountImage and UmountImage. Raises GuestError when the root or what fstab demands cannot be mounted or
     unmounted; a failure of the body is raised instead, after unmounting.
     """
@@ -44,7 +45,7 @@ def mounted(disk: Disk, system: System, report: Reporter) -> Iterator[Guest]:
             partitions = _Partitions.of(disk)
             _mount_root(disk, system, partitions, mounts)
             guest = cleanup.enter_context(Guest(TARGET, disk, system))
-            _mount_others(guest, partitions, mounts, report)
+            _mount_others(guest, partitions, mounts, report, only)
         yield guest
         guest.close()
         with reported(UMOUNT_IMAGE, report):
@@ -161,15 +162,21 @@ def _mount_root(disk: Disk, system: System, partitions: _Partitions, mounts: _Mo
         mounts.add(root, TARGET, declared)
 
 
-def _mount_others(guest: Guest, partitions: _Partitions, mounts: _Mounts, report: Reporter) -> None:
+def _mount_others(
+    guest: Guest, partitions: _Partitions, mounts: _Mounts, report: Reporter, only: frozenset[str] | None
+) -> None:
     guest.mounts["/"] = mounts.stack[0].device
     if not guest.exists(_FSTAB):
         report.warning(f"the guest has no {_FSTAB}: only its root file system is mounted")
         return
     entries, problems = _entries(guest)
     wanted, skipped = fstab.local_mounts(entries)
-    for warning in (*problems, *skipped):
-        report.warning(warning)
+    if only is None:
+        for warning in (*problems, *skipped):
+            report.warning(warning)
+    else:
+        chosen = [entry for entry in wanted if "/" + "/".join(entry.place) in only]
+        wanted = tuple(replace(entry, options=(*entry.options, "nofail")) for entry in chosen)
     for entry in wanted:
         try:
             _mount_entry(entry, guest, partitions, mounts, report)

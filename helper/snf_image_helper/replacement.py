@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 
 # The kernel recomputes or refuses these: capabilities go with a program's content, IMA and EVM seal it.
 _SEALS = frozenset({"security.capability", "security.ima", "security.evm"})
 _ACL = "system.posix_acl_"
+# linux/fs.h
+_GET_FLAGS = 0x80086601
+_UNCHANGEABLE = 0x10 | 0x20  # immutable, append-only
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR})
 
 
 @dataclass(frozen=True)
@@ -29,46 +36,98 @@ def ownership_of(found: os.stat_result) -> Ownership:
 
 
 def replace_file(directory: int, name: str, content: bytes, ownership: Ownership | None) -> None:
-    """Write `name` in the open `directory`: beside, made to look like the file it replaces, flushed, renamed over.
+    """Write `name` in the open `directory` by a Replacement. Raises OSError; the old file is then as it was."""
+    with Replacement(directory, name, content, ownership) as replacement:
+        replacement.commit()
 
-    None for `ownership` keeps the replaced file's, ACLs included; a new file is root's with mode 0644.
-    Raises OSError; the old file is then as it was, and nothing is left beside it.
+
+class Replacement:
+    """What is to be `name` in the open `directory`: written, made to look like the file it replaces, and flushed.
+
+    None for `ownership` keeps the replaced file's, ACLs included; a new file is root's with mode 0644. It has no name
+    until commit() where the file system can do that, so a run that is killed leaves nothing. Both raise OSError;
+    leaving the block without commit() leaves everything as it was.
     """
-    kept, attributes = _look(directory, name)
-    if ownership is not None:
-        attributes = {key: value for key, value in attributes.items() if not key.startswith(_ACL)}
-    wanted = ownership or kept or Ownership()
-    beside = f".snf-image-{os.urandom(8).hex()}"
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    try:
+
+    def __init__(self, directory: int, name: str, content: bytes, ownership: Ownership | None) -> None:
+        self._directory = directory
+        self._name = name
+        self._beside = f".snf-image-{os.urandom(8).hex()}"
+        kept, attributes = _look(directory, name)
+        if ownership is not None:
+            attributes = {key: value for key, value in attributes.items() if not key.startswith(_ACL)}
+        self._file, self._is_named = _new_file(directory, self._beside)
         try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(file, left) :]
-            os.fchown(file, wanted.uid, wanted.gid)
-            os.fchmod(file, wanted.mode & 0o7777)
-            for key, value in attributes.items():
-                os.setxattr(file, key, value)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(beside, dir_fd=directory)
-        raise
+            _fill(self._file, content, ownership or kept or Ownership(), attributes)
+        except OSError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Replacement:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def commit(self) -> None:
+        """Put it in the place of the old file, in one step."""
+        if not self._is_named:
+            os.link(f"/proc/self/fd/{self._file}", self._beside, dst_dir_fd=self._directory)
+            self._is_named = True
+        os.rename(self._beside, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        self._is_named = False
+
+    def close(self) -> None:
+        """Let go of it, and remove what has not been committed."""
+        os.close(self._file)
+        if self._is_named:
+            with suppress(OSError):
+                os.unlink(self._beside, dir_fd=self._directory)
+
+
+def _new_file(directory: int, name: str) -> tuple[int, bool]:
+    """A new file for writing, and whether it has the name."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory), False
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:  # vfat cannot
+            raise
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory), True
+
+
+def _fill(file: int, content: bytes, wanted: Ownership, attributes: dict[str, bytes]) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(file, left) :]
+    os.fchown(file, wanted.uid, wanted.gid)
+    os.fchmod(file, wanted.mode & 0o7777)
+    for key, value in attributes.items():
+        os.setxattr(file, key, value)
+    os.fsync(file)
 
 
 def _look(directory: int, name: str) -> tuple[Ownership | None, dict[str, bytes]]:
-    """Ownership and extended attributes of an existing regular file; (None, {}) when there is none."""
+    """Ownership and extended attributes of an existing regular file; (None, {}) when there is none.
+
+    Raises PermissionError for a file that commit() could not replace.
+    """
     try:
         file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return None, {}
     try:
+        if _flags(file) & _UNCHANGEABLE:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
         return ownership_of(os.fstat(file)), _attributes(file)
     finally:
         os.close(file)
+
+
+def _flags(file: int) -> int:
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(file, _GET_FLAGS, bytes(4)))[0])
+    except OSError:  # a file system without any
+        return 0
 
 
 def _attributes(file: int) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ class Reporter:
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
+        self._running: list[str] = []
 
     def ready(self, version: str) -> None:
         """The VM has booted: the host's boot deadline ends here."""
@@ -20,11 +21,18 @@ class Reporter:
 
     def task_start(self, name: str) -> None:
         """A task begins."""
+        self._running.append(name)
         self._send(EventKind.TASK_START, name)
 
     def task_end(self, name: str) -> None:
         """A task has ended without failing."""
+        self._running = [other for other in self._running if other != name]
         self._send(EventKind.TASK_END, name)
+
+    def end_tasks(self) -> None:
+        """End what has begun, the last first: its failure is none of the run."""
+        for name in reversed(self._running):
+            self.task_end(name)
 
     def warning(self, text: str) -> None:
         """Something the operator should know; the deployment goes on."""

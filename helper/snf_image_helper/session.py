@@ -12,9 +12,10 @@ import traceback
 from pathlib import Path
 
 from snf_image_helper.customize import customize
+from snf_image_helper.rename import rename
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import HelperError, SnfImageError
-from snf_image_shared.job import JOB_FILE, Job
+from snf_image_shared.job import JOB_FILE, Action, Job
 from snf_image_shared.process import SEARCH_PATH, run
 
 CONFIG_OPTION = "snf_image_config="
@@ -30,10 +31,11 @@ def read_job(command_line: list[str]) -> Job:
 
 
 def do(job: Job, report: Reporter) -> None:
-    """Customise the disk, and return when all of it is written. Raises SnfImageError."""
+    """Do the job's story, and return when all of it is written. Raises SnfImageError."""
     _add_entropy(job.seed)
     _link_descriptors()
-    customize(job, report)
+    story = rename if job.action is Action.RENAME else customize
+    story(job, report)
     os.sync()
 
 

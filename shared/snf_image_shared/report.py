@@ -12,6 +12,7 @@ from enum import StrEnum
 from snf_image_shared import codec
 
 RESULT_SUCCESS = "SUCCESS"
+NOT_RENAMED = "The guest is not renamed"  # begins the warning of a rename that has left the guest alone
 MAX_LINE = 16384  # bytes, newline included
 _MAX_TEXT = 2000  # characters; JSON's \uXXXX makes six bytes of one, and astral ones twelve
 

@@ -12,47 +12,50 @@ import re
 from snf_image_helper import cloud_init
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
+from snf_image_helper.host_names import (
+    CAPITALS,
+    CONF_D,
+    HOSTNAME,
+    HOSTS,
+    LONGEST,
+    RC_CONF,
+    SYSCONFIG,
+    is_host_name,
+    names,
+)
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
-_HOSTNAME = "/etc/hostname"
-_HOSTS = "/etc/hosts"
-_SYSCONFIG = "/etc/sysconfig/network"
-_CAPITALS = "/etc/HOSTNAME"
-_CONF_D = "/etc/conf.d/hostname"
-_RC_CONF = "/etc/rc.conf"
 _SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
-_LONGEST = 64  # bytes: HOST_NAME_MAX of Linux
-_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*")
 
 
 def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
     """A fully qualified name stays one, unless Linux could not hold it. Raises GuestError when no file takes it."""
     name = job.hostname.removesuffix(".")
-    if len(name) > 253 or not _NAME.fullmatch(name):
+    if not is_host_name(name):
         raise GuestError(f"the host name {name[:80]!r} is no host name; use letters, digits, dots and inner hyphens")
     if job.wishes.flag("CLOUD_INIT"):
-        cloud_init.add_meta_data(guest, {"local-hostname": name})
+        cloud_init.add_meta_data(guest, {cloud_init.NAME: name})
         return
-    if len(name) > _LONGEST:
+    if len(name) > LONGEST:
         name = name.partition(".")[0]
-        report.warning(f"The instance name is longer than {_LONGEST} characters; the guest is called {name}")
+        report.warning(f"The instance name is longer than {LONGEST} characters; the guest is called {name}")
     family = Distro.of(guest).family
     _write_name(guest, family, name)
-    hosts = guest.read_text(_HOSTS, missing_ok=True)
+    hosts = guest.read_text(HOSTS, missing_ok=True)
     if hosts is not None:
         changed = change_hosts(hosts, name)
         if family is Family.ARCH:
             changed = add_to_loopback(changed, name)
         if changed != hosts:
-            guest.write_text(_HOSTS, changed)
+            guest.write_text(HOSTS, changed)
 
 
 def change_hosts(hosts: str, name: str) -> str:
     """The file with each existing 127.0.1.1 line naming the host; none is added."""
-    return re.sub(r"^127\.0\.1\.1(?=\s).*$", f"127.0.1.1\t{' '.join(_names(name))}", hosts, flags=re.MULTILINE)
+    return re.sub(r"^127\.0\.1\.1(?=\s).*$", f"127.0.1.1\t{' '.join(names(name))}", hosts, flags=re.MULTILINE)
 
 
 def add_to_loopback(hosts: str, name: str) -> str:
@@ -61,7 +64,7 @@ def add_to_loopback(hosts: str, name: str) -> str:
     for number, line in enumerate(lines):
         words = line.partition("#")[0].split()
         if words and words[0] == "127.0.0.1":
-            missing = [word for word in _names(name) if word not in words]
+            missing = [word for word in names(name) if word not in words]
             if missing:
                 lines[number] = "127.0.0.1\t" + " ".join((*words[1:], *missing))
             break
@@ -73,23 +76,18 @@ def change_assignment(text: str, variable: str, value: str) -> str:
     return re.sub(rf"^([ \t]*){variable}=.*$", rf'\g<1>{variable}="{value}"', text, flags=re.MULTILINE)
 
 
-def _names(name: str) -> tuple[str, ...]:
-    short = name.partition(".")[0]
-    return (name,) if short == name else (name, short)
-
-
 def _write_name(guest: Guest, family: Family, name: str) -> None:
     written = _replace_assignments(guest, family, name)
-    suse = family is Family.SUSE and (guest.exists(_CAPITALS) or not guest.exists(_HOSTNAME))
+    suse = family is Family.SUSE and (guest.exists(CAPITALS) or not guest.exists(HOSTNAME))
     if suse or family is Family.SLACKWARE:
-        guest.write_text(_CAPITALS, f"{name}\n")
+        guest.write_text(CAPITALS, f"{name}\n")
         written = True
     missing = suse or not written
-    if guest.exists(_HOSTNAME) or family is Family.COREOS or (missing and _reads_hostname(guest, family)):
-        guest.write_text(_HOSTNAME, f"{name}\n")
+    if guest.exists(HOSTNAME) or family is Family.COREOS or (missing and _reads_hostname(guest, family)):
+        guest.write_text(HOSTNAME, f"{name}\n")
         written = True
     if not written:
-        raise GuestError(f"nothing in the guest says where its host name belongs; create {_HOSTNAME} in the image")
+        raise GuestError(f"nothing in the guest says where its host name belongs; create {HOSTNAME} in the image")
 
 
 def _reads_hostname(guest: Guest, family: Family) -> bool:
@@ -100,9 +98,9 @@ def _replace_assignments(guest: Guest, family: Family, name: str) -> bool:
     """Whether one of the older files had a line for the name."""
     found = False
     for where, path, variable in (
-        (Family.REDHAT, _SYSCONFIG, "HOSTNAME"),
-        (Family.GENTOO, _CONF_D, "hostname"),
-        (Family.ARCH, _RC_CONF, "HOSTNAME"),
+        (Family.REDHAT, SYSCONFIG, "HOSTNAME"),
+        (Family.GENTOO, CONF_D, "hostname"),
+        (Family.ARCH, RC_CONF, "HOSTNAME"),
     ):
         text = guest.read_text(path, missing_ok=True) if where is family else None
         if text is not None and re.search(rf"^[ \t]*{variable}=", text, re.MULTILINE):
