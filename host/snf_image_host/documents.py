@@ -17,6 +17,7 @@ T = TypeVar("T")
 _MOST_FAULTS = 12  # lines about one document
 _TEXTS = {
     "missing": "is missing",
+    "extra_forbidden": "is not known here; is it misspelt?",
     "string_type": "is not text; put it in quotes",
     "int_type": "is not a number; write it without quotes",
     "bool_type": "is neither true nor false; write it without quotes",
@@ -57,14 +58,11 @@ def place(path: Iterable[str | int]) -> str:
 
 
 def _line(fault: ErrorDetails, *, secret: bool) -> str:
-    where, kind = place(fault["loc"]), fault["type"]
-    message = _TEXTS.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        message = "is not known here; is it misspelt?"
-    elif kind not in _TEXTS and kind != "value_error" and not secret and isinstance(fault["input"], int):
-        message = f"{fault['input']}: {message}"
-    elif kind in _TEXTS and kind != "missing" and not secret and isinstance(fault["input"], int | str):
-        message = f"{shown(str(fault['input']))} {message}"
+    where, kind, value = place(fault["loc"]), fault["type"], fault["input"]
+    message = _TEXTS.get(kind) or fault["msg"].removeprefix("Value error, ").replace("Input should be", "is not", 1)
+    # Our own validators show what they want to be seen.
+    if not secret and kind not in {"missing", "extra_forbidden", "value_error"} and isinstance(value, int | str):
+        message = f"{shown(value) if isinstance(value, str) else str(value)[:20]} {message}"
     return f"{where}: {message}" if where else message
 
 
