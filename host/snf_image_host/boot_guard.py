@@ -11,18 +11,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
 
-from snf_image_host import kernel
+from snf_image_host.children import fork_child, read_to_end
 from snf_image_host.targets import Target
 from snf_image_shared.errors import DiskError, SnfImageError
 
 _DONE = b"done"
-_FINISHED, _WIPED, _FAILED = 0, 3, 4  # how the child ends
+_FINISHED, _WIPED = 0, 3  # how the child ends
 _PATIENCE = 10.0  # seconds for the child's wipe, and for QEMU to be gone, before we wipe ourselves
 
 
@@ -44,7 +42,8 @@ def boot_guard(target: Target) -> Iterator[BootGuard]:
     """
     verdict_read, verdict = os.pipe()
     alive_read, alive = os.pipe()
-    pid = _fork(target, verdict_read, alive_read)
+    kept = {*target.descriptors, verdict_read, alive_read}
+    pid = fork_child(kept, lambda: _guard(target, verdict_read, alive_read))
     os.close(verdict_read)
     os.close(alive_read)
     open_ends = [verdict, alive]
@@ -90,54 +89,10 @@ def _wipe(target: Target, failure: BaseException) -> None:
         raise DiskError(f"{error}; it may boot half: do not start the instance (after: {failure})") from failure
 
 
-def _fork(target: Target, verdict: int, alive: int) -> int:
-    """The child's process id, once it stands on its own. Signals wait: our handlers must never run in the child."""
-    ready, held_by_child = os.pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _guard(target, verdict, alive)
-        os.close(held_by_child)
-        os.read(ready, 1)  # returns when the child has closed what it does not need, this pipe with it
-        os.close(ready)
-        return pid
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _guard(target: Target, verdict: int, alive: int) -> NoReturn:
-    """The child's whole life."""
-    status = _FAILED
-    try:
-        _leave_everything_but({target.fd, verdict, alive})
-        if _read_to_end(verdict) == _DONE:
-            status = _FINISHED
-        else:
-            _read_to_end(alive)
-            target.wipe_ends()
-            status = _WIPED
-    finally:
-        os._exit(status)
-
-
-def _leave_everything_but(kept: Iterable[int]) -> None:
-    """Out of the parent's session, holding no file of it: no log, no terminal, no pipe. All signals stay blocked."""
-    os.setsid()
-    os.chdir("/")
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("-1000")
-    kernel.forget_environment()
-    border = 0
-    for fd in sorted(kept):
-        os.closerange(border, fd)
-        border = fd + 1
-    os.closerange(border, os.sysconf("SC_OPEN_MAX"))
-
-
-def _read_to_end(fd: int) -> bytes:
-    """The first bytes that were written, after every writer has closed its end."""
-    first = b""
-    while piece := os.read(fd, 4096):
-        first = first or piece
-    return first
+def _guard(target: Target, verdict: int, alive: int) -> int:
+    """The child's whole life, and the status it ends with."""
+    if read_to_end(verdict) == _DONE:
+        return _FINISHED
+    read_to_end(alive)
+    target.wipe_ends()
+    return _WIPED

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from snf_image_host import kernel
 from snf_image_host.backends import refuse_disabled
 from snf_image_host.boot_guard import boot_guard
-from snf_image_host.disks import InstanceDisk
 from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
@@ -21,10 +17,11 @@ from snf_image_host.inspect import refuse_containers
 from snf_image_host.osparams import os_parameters
 from snf_image_host.pipeline import check_fits, copy
 from snf_image_host.progress import Progress
-from snf_image_host.qemu import Drive, disk_serial
+from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings
-from snf_image_host.sources import Source, open_device, open_source
-from snf_image_host.targets import Target, open_target
+from snf_image_host.sources import Source, open_source
+from snf_image_host.storage import open_disks
+from snf_image_host.targets import Target
 from snf_image_host.trace import trace
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job
 
@@ -49,7 +46,7 @@ def create(env: Mapping[str, str], root: Path) -> None:
         with (
             HelperVM.ready(settings) as helper_vm,
             _image(request, settings, progress) as image,
-            _open_disks(request) as (disk, drives),
+            open_disks(request.disks, settings) as (disk, *others),
         ):
             check_fits(image, disk)
             # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
@@ -57,7 +54,7 @@ def create(env: Mapping[str, str], root: Path) -> None:
                 _fill(image, disk, progress)
                 with config_floppy(files, helper_vm.config_device) as floppy:
                     progress.info("Starting customization VM...")
-                    payload = Payload(drives, floppy, guard.fd if guard else None, request.hypervisor)
+                    payload = Payload((disk, *others), floppy, guard.fd if guard else None, request.hypervisor)
                     helper_vm.run(payload, progress)
         progress.info("Image customization finished successfully.")
 
@@ -91,25 +88,7 @@ def _image(request: Request, settings: Settings, progress: Progress) -> Iterator
         yield image
 
 
-@contextmanager
-def _open_disks(request: Request) -> Iterator[tuple[Target, tuple[Drive, ...]]]:
-    """The first disk, which is written, and all of them as the helper VM gets them, checked and locked."""
-    with ExitStack() as stack:
-        disk = stack.enter_context(open_target(request.disks[0].path))
-        others = [stack.enter_context(_attached(other)) for other in request.disks[1:]]
-        yield disk, tuple(map(_drive, (disk, *others)))
-
-
-def _attached(disk: InstanceDisk) -> AbstractContextManager[Target | Source]:
-    return open_target(disk.path) if disk.access == "rw" else open_device(disk.path)
-
-
 def _fill(image: Source, disk: Target, progress: Progress) -> None:
     progress.info("Starting image copy...")
     copy(image, disk, progress)
     progress.info("Image copy finished.")
-
-
-def _drive(disk: Target | Source) -> Drive:
-    is_block = stat.S_ISBLK(os.fstat(disk.fd).st_mode)
-    return Drive(disk.fd, is_block, writable=isinstance(disk, Target), direct=kernel.is_direct(disk.fd))

@@ -25,7 +25,7 @@ from snf_image_host.helper_image import HelperImage, open_helper_image
 from snf_image_host.jail import Jail, check_programs
 from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
-from snf_image_host.qemu import PORTS, Drive, Machine, arguments
+from snf_image_host.qemu import PORTS, Attachable, Drive, Machine, arguments, attached
 from snf_image_host.serial_ports import Console, Report, Result, drain
 from snf_image_host.settings import Accelerator, ConfigDevice, Settings
 from snf_image_shared import __version__
@@ -52,7 +52,7 @@ class Payload:
     `guard`, if any, is inherited by the VM's processes and used by nobody: its closing tells that they are all gone.
     """
 
-    disks: tuple[Attach, ...]
+    disks: tuple[Attachable, ...]
     floppy: Floppy
     guard: int | None
     hypervisor: str
@@ -83,14 +83,14 @@ class HelperVM:
 
         Raises ConfigurationError; run() raises HelperError.
         """
+        if os.uname().machine != "x86_64":
+            raise ConfigurationError(f"this node is {os.uname().machine}; the helper VM needs an x86_64 node")
         with open_helper_image(settings.helper_dir) as image:
             yield cls(settings, image)
 
     def __init__(self, settings: Settings, image: HelperImage) -> None:
         self._program = _program(settings.kvm)
         check_programs(self._program[0], "bwrap", "setpriv", "mke2fs")
-        if os.uname().machine != "x86_64":
-            raise ConfigurationError(f"this node is {os.uname().machine}; the helper VM needs an x86_64 node")
         self._settings = settings
         self._accelerators = accelerators(settings)
         Jail(settings.helper_user).argv([])  # refuses a user that is not there
@@ -127,8 +127,8 @@ class HelperVM:
 
     async def _attempt(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> None:
         run = _Run(Console(progress.helper_line), Report(lambda event: _show(event, progress)))
-        with _socket_pairs() as (ours, theirs):
-            machine = self._machine(accelerator, payload, theirs)
+        with _socket_pairs() as (ours, theirs), attached(payload.disks) as drives:
+            machine = self._machine(accelerator, payload, drives, theirs)
             kvm = accelerator is Accelerator.KVM
             jail = Jail(
                 self._settings.helper_user,
@@ -149,14 +149,16 @@ class HelperVM:
                 progress.log(f"{_now()} VM STOP")
         self._judge(run, process.returncode, progress)
 
-    def _machine(self, accelerator: Accelerator, payload: Payload, theirs: tuple[socket.socket, ...]) -> Machine:
+    def _machine(
+        self, accelerator: Accelerator, payload: Payload, drives: tuple[Drive, ...], theirs: tuple[socket.socket, ...]
+    ) -> Machine:
         ports = tuple(end.fileno() for end in theirs)
         return Machine(
             program=self._program,
             accelerator=accelerator,
             memory=self._settings.helper_memory,
             image=self._image.root,
-            disks=payload.disks,
+            disks=drives,
             config=Drive(payload.floppy.fd),
             config_device=payload.floppy.device,
             ports=ports[1:] if self._settings.helper_debug else ports[1 : len(PORTS)],

@@ -7,7 +7,6 @@ The first and the last MiB of the disk are zeroed before the first byte and writ
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -25,11 +24,11 @@ def check_fits(source: Source, target: Target) -> None:
     """Raise ImageError if the source is larger than the disk, or is the disk. Nothing is written."""
     if source.size > target.size:
         raise ImageError(
-            f"{source.name} has {source.size} bytes, the disk {target.path} only {target.size}: "
+            f"{source.name} has {source.size} bytes, the disk {target.name} only {target.size}: "
             f"give a disk of at least {-(-source.size // EDGE)} MiB or a smaller image"
         )
-    if os.path.sameopenfile(source.fd, target.fd):
-        raise ImageError(f"{source.name} is the disk {target.path} itself: give another image")
+    if target.is_file(source.fd):
+        raise ImageError(f"{source.name} is the disk {target.name} itself: give another image")
 
 
 def copy(source: Source, target: Target, progress: Progress) -> None:

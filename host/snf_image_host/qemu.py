@@ -7,7 +7,10 @@ Works from QEMU 7.2 (Debian 12) to 10 (Debian 13).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from snf_image_host.settings import Accelerator, ConfigDevice
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
@@ -15,16 +18,32 @@ from snf_image_shared.manifest import KERNEL_ARGUMENTS
 KERNEL, INITRD = "/helper/kernel", "/helper/initrd"
 PORTS = ("console", "result", "report", "debug")
 CONFIG_SERIAL = "snf-config"
+NBD_EXPORT = "disk"  # the name under which our NBD servers offer their only disk
 
 
 @dataclass(frozen=True)
 class Drive:
-    """An open descriptor that QEMU uses as a disk."""
+    """An open descriptor that QEMU uses as a disk: a file, a block device, or a connection to an NBD server of ours."""
 
     fd: int
     is_block: bool = False
     writable: bool = False
     direct: bool = False
+    is_nbd: bool = False
+
+
+class Attachable(Protocol):
+    """A disk that QEMU can be given."""
+
+    def drive(self) -> AbstractContextManager[Drive]:
+        """The disk as one run of QEMU gets it."""
+
+
+@contextmanager
+def attached(disks: Iterable[Attachable]) -> Iterator[tuple[Drive, ...]]:
+    """All the disks for one run of QEMU, in order."""
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(disk.drive()) for disk in disks)
 
 
 @dataclass(frozen=True)
@@ -93,11 +112,18 @@ def _virtio(name: str, fdset: int, drive: Drive, serial: str) -> list[str]:
 
 def _node(name: str, fdset: int, drive: Drive) -> list[str]:
     """A raw block node over a passed descriptor. Only the instance's disks are locked: nothing else can be shared."""
+    if drive.is_nbd:
+        server = {"type": "fd", "str": str(drive.fd)}
+        return _blockdev(name, drive, {"driver": "nbd", "server": server, "export": NBD_EXPORT})
     file = {
         "driver": "host_device" if drive.is_block else "file",
         "filename": f"/dev/fdset/{fdset}",
         "cache": {"direct": drive.direct, "no-flush": False},
         "locking": "auto" if drive.writable else "off",
     }
+    return ["-add-fd", f"fd={drive.fd},set={fdset}", *_blockdev(name, drive, file)]
+
+
+def _blockdev(name: str, drive: Drive, file: Mapping[str, object]) -> list[str]:
     node = {"driver": "raw", "node-name": name, "read-only": not drive.writable, "file": file}
-    return ["-add-fd", f"fd={drive.fd},set={fdset}", "-blockdev", json.dumps(node, separators=(",", ":"))]
+    return ["-blockdev", json.dumps(node, separators=(",", ":"))]

@@ -12,11 +12,12 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snf_image_host import kernel
+from snf_image_host.qemu import Drive
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError, SnfImageError
 
 ALIGNMENT = 4096  # offsets, lengths and memory of a direct transfer; covers 512-byte and 4Kn disks
@@ -101,6 +102,11 @@ class Source:
             yield
         finally:
             kernel.set_direct(self.fd, False)
+
+    def drive(self) -> AbstractContextManager[Drive]:
+        """The disk as QEMU gets it: for reading only."""
+        is_block = stat.S_ISBLK(os.fstat(self.fd).st_mode)
+        return nullcontext(Drive(self.fd, is_block, direct=kernel.is_direct(self.fd)))
 
     def check_unchanged(self) -> None:
         """Raise the source's error class if the file was written or resized since it was opened."""

@@ -14,12 +14,14 @@ import os
 import stat
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from snf_image_host import kernel
 from snf_image_host.buffers import huge_pages
+from snf_image_host.qemu import Drive
 from snf_image_shared.errors import DiskError
 
 EDGE = 1 << 20  # bytes at either end of a disk that decide whether it boots: boot sector, GPT, backup GPT
@@ -32,31 +34,90 @@ _LOOPS = Path("/sys/block")
 _ZERO_BLOCK = bytearray(_BLOCK)
 
 
-class Target:
-    """An open disk of `size` bytes in sectors of `sector_size`. Methods may be called from several threads.
+class Target(ABC):
+    """An open disk of `size` bytes, named `name` in messages. Methods may be called from several threads.
 
-    They raise DiskError. `fd` has O_DIRECT, if the file system has it, whenever no method is running.
+    They raise DiskError.
     """
 
+    name: str
+    size: int
+    sector_size: int = 1  # bytes; a write to a block device begins and ends at a multiple of it
+
+    @abstractmethod
+    def write(self, view: memoryview, offset: int) -> None:
+        """Write all of `view` (page-aligned memory) at `offset`."""
+
+    @abstractmethod
+    def zero(self, offset: int, length: int) -> None:
+        """Make `length` bytes at `offset` read as zeros, by the cheapest means that is sure to."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return when everything written is on stable storage."""
+
+    @property
+    @abstractmethod
+    def descriptors(self) -> frozenset[int]:
+        """What a forked child has to keep open to write to the disk."""
+
+    @abstractmethod
+    def drive(self) -> AbstractContextManager[Drive]:
+        """The disk as QEMU gets it, for one run of QEMU."""
+
+    def is_file(self, fd: int) -> bool:
+        """Whether an open descriptor is this very disk."""
+        return any(os.path.sameopenfile(fd, own) for own in self.descriptors)
+
+    def rounded(self, end: int) -> int:
+        """The first offset at or after `end` at which a write may end."""
+        return -(-end // self.sector_size) * self.sector_size
+
+    def write_sparsely(self, view: memoryview, offset: int) -> None:
+        """Like write(), but long runs of zeros are zeroed on the disk rather than sent to it."""
+        start = 0
+        while start < len(view):
+            end, is_zero = _run(view, start)
+            if is_zero:
+                self.zero(offset + start, end - start)
+            else:
+                self.write(view[start:end], offset + start)
+            start = end
+
+    def wipe_ends(self) -> None:
+        """Zero the first and the last MiB and flush: no firmware finds anything to boot, nor a backup of it."""
+        head = min(EDGE, self.size)
+        self.zero(0, head)
+        tail = max(head, self.size - EDGE)
+        self.zero(tail, self.size - tail)
+        self.flush()
+
+
+class LocalTarget(Target):
+    """A block device or a file. `fd` has O_DIRECT, if the file system has it, whenever no method is running."""
+
     def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
+        self.name = str(path)
         self.fd = fd
         self.is_block = stat.S_ISBLK(os.fstat(fd).st_mode)
         self.size = os.lseek(fd, 0, os.SEEK_END)
-        self.sector_size = kernel.logical_sector_size(fd) if self.is_block else 512
+        self.sector_size = kernel.logical_sector_size(fd) if self.is_block else 1
         self._alignment = self.sector_size if self.is_block else _FILE_ALIGNMENT
         # Punching gives a sparse file its space back; on a block device it could unmap what the administrator reserved.
         self._zero_modes = [kernel.ZERO_RANGE] if self.is_block else [kernel.PUNCH_HOLE, kernel.ZERO_RANGE]
         self._flags = threading.Lock()
 
     @property
+    def descriptors(self) -> frozenset[int]:
+        return frozenset({self.fd})
+
+    def drive(self) -> AbstractContextManager[Drive]:
+        return nullcontext(Drive(self.fd, self.is_block, writable=True, direct=self.is_direct))
+
+    @property
     def is_direct(self) -> bool:
         """Whether the descriptor goes past the page cache."""
         return kernel.is_direct(self.fd)
-
-    def rounded(self, end: int) -> int:
-        """The first offset at or after `end` at which a write may end: a sector's border on a block device."""
-        return -(-end // self.sector_size) * self.sector_size if self.is_block else end
 
     def write(self, view: memoryview, offset: int) -> None:
         """Write all of `view` (page-aligned memory) at `offset`; what is no whole block goes through the page cache."""
@@ -70,17 +131,6 @@ class Target:
                     self._write_all(view[whole:], offset + whole)
                 finally:
                     kernel.set_direct(self.fd, was_direct)
-
-    def write_sparsely(self, view: memoryview, offset: int) -> None:
-        """Like write(), but long runs of zeros are zeroed on the disk rather than sent to it."""
-        start = 0
-        while start < len(view):
-            end, is_zero = _run(view, start)
-            if is_zero:
-                self.zero(offset + start, end - start)
-            else:
-                self.write(view[start:end], offset + start)
-            start = end
 
     def zero(self, offset: int, length: int) -> None:
         """Make `length` bytes at `offset` read as zeros, by the cheapest means that is sure to."""
@@ -98,20 +148,12 @@ class Target:
         for at in range(offset, offset + length, len(_zeros())):
             self.write(_zeros()[: offset + length - at], at)
 
-    def wipe_ends(self) -> None:
-        """Zero the first and the last MiB and flush: no firmware finds anything to boot, nor a backup of it."""
-        head = min(EDGE, self.size)
-        self.zero(0, head)
-        tail = max(head, self.size - EDGE)
-        self.zero(tail, self.size - tail)
-        self.flush()
-
     def flush(self) -> None:
         """Return when everything written is on stable storage."""
         try:
             os.fsync(self.fd)
         except OSError as error:
-            raise DiskError(f"{self.path}: cannot be flushed: {error.strerror}; check the storage below it") from error
+            raise DiskError(f"{self.name}: cannot be flushed: {error.strerror}; check the storage below it") from error
         os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _write_all(self, view: memoryview, offset: int) -> None:
@@ -129,11 +171,11 @@ class Target:
         cure = (
             "make space on the file system it lies on" if error.errno == errno.ENOSPC else "check the storage below it"
         )
-        return DiskError(f"{self.path}: cannot be written at byte {offset}: {error.strerror}; {cure}")
+        return DiskError(f"{self.name}: cannot be written at byte {offset}: {error.strerror}; {cure}")
 
 
 @contextmanager
-def open_target(path: Path) -> Iterator[Target]:
+def open_target(path: Path) -> Iterator[LocalTarget]:
     """Open an instance's disk for writing, after every check that needs no writing, for the length of the block.
 
     `path` may be a symbolic link, as Ganeti's are: it is resolved once. The page cache is passed by where the
@@ -143,7 +185,7 @@ def open_target(path: Path) -> Iterator[Target]:
     try:
         _check_usable(path, fd)
         _lock(path, fd)
-        yield Target(path, fd)
+        yield LocalTarget(path, fd)
     finally:
         os.close(fd)
 

@@ -85,7 +85,7 @@ def _receive(target: Target, in_fd: int) -> None:
     head = huge_pages(EDGE)  # kept until everything else is flushed
     position = _read_full(in_fd, head)
     if not position:
-        raise DiskError(f"{target.path}: the stream to import is empty: look for the sender's error")
+        raise DiskError(f"{target.name}: the stream to import is empty: look for the sender's error")
     _check_room(target, position, in_fd)
     written = _padded(target, head, 0, position)
     with BufferRing(WORKERS, _no_progress) as ring:
@@ -118,7 +118,7 @@ def _check_room(target: Target, end: int, in_fd: int) -> None:
     while count := _read_full(in_fd, rubbish):
         end += count
     raise DiskError(
-        f"{target.path}: has {target.size} bytes, but the stream has {end}: import onto a disk of the exported size"
+        f"{target.name}: has {target.size} bytes, but the stream has {end}: import onto a disk of the exported size"
     )
 
 

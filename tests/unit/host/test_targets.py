@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from block_devices import loop_device
 from snf_image_host.buffers import huge_pages
-from snf_image_host.targets import EDGE, Target, open_target
+from snf_image_host.targets import EDGE, LocalTarget, open_target
 from snf_image_shared.errors import DiskError
 
 MIB = 1 << 20
@@ -37,7 +37,7 @@ def opened(path: Path) -> tuple[int, int, bool, bool]:
 
 
 def test_a_file_is_opened_past_the_page_cache(disk: Path) -> None:
-    assert opened(disk) == (4 * MIB, 512, False, True)
+    assert opened(disk) == (4 * MIB, 1, False, True)
 
 
 @pytest.mark.root
@@ -218,7 +218,7 @@ def test_a_sparse_write_leaves_exactly_its_bytes(runs: list[tuple[bool, int]], o
         file.flush()
         buffer = huge_pages(len(data) + 4096)
         buffer[: len(data)] = data
-        target = Target(Path(file.name), os.open(file.name, os.O_RDWR | os.O_DIRECT))
+        target = LocalTarget(Path(file.name), os.open(file.name, os.O_RDWR | os.O_DIRECT))
         try:
             target.write_sparsely(buffer[: len(data)], offset)
             assert target.is_direct
