@@ -7,6 +7,7 @@ Lowest to highest: snf-image.conf, the files of sources and targets, the variant
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ class SettingFiles:
     def _read_main(self) -> None:
         new, old = self.root / MAIN_FILE, self.root / OLD_MAIN_FILE
         if self._take(new):
-            if old.is_file():
+            if os.access(old, os.F_OK):
                 self.warnings.append(f"{old}: ignored, because {new} exists; move what you need into that, remove this")
         elif self._take(old):
             self.warnings.append(f"{old}: this is where old versions had their settings; move the file to {new}")
@@ -96,7 +97,7 @@ class SettingFiles:
         if self._take(path) or (self.faults and not given):
             return  # a main file that could not be read may name another directory
         is_listed = variant in published_variants(self.root)
-        if not directory.is_dir():
+        if not os.access(directory, os.F_OK):
             fault = f"VARIANTS_DIR {directory} does not exist; create it, with a file {path.name} in it"
         elif is_listed:
             fault = f"{path} does not exist, though {self.root / VARIANTS_LIST} offers it; create it (it may be empty)"

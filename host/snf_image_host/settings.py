@@ -7,6 +7,7 @@ Source of the names: contract of snf-image 0.23, configuration variables.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ SECRET_PARAMETERS = frozenset(
         *("CONFIG_URL", "CLOUD_USERDATA", "SPEC"),
     )
 )
+FETCH_SCHEMES = ("http", "https", "ftp", "ftps", "file")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -102,9 +104,26 @@ def _program(setting: str) -> str:
 
 
 def _file(path: str) -> str:
-    if path and not Path(path).is_file():
-        raise ValueError(f"there is no file {path!r} on this node; put it there")
+    try:
+        is_file = not path or Path(path).is_file()
+    except OSError as error:
+        raise ValueError(f"{path!r} cannot be read: {error.strerror}") from error
+    if not is_file:
+        raise ValueError(f"there is no file {path!r} on this node")
     return path
+
+
+def _schemes(words: str) -> str:
+    for word in words.split():
+        if word not in FETCH_SCHEMES:
+            raise ValueError(f"{word[:20]!r} is not one of {', '.join(FETCH_SCHEMES)}")
+    return words
+
+
+def _networks(words: str) -> str:
+    for word in words.split():
+        ipaddress.ip_network(word)
+    return words
 
 
 Directory = Annotated[Path, AfterValidator(_absolute)]
@@ -190,8 +209,15 @@ class Settings(BaseModel):
         default="curl",
         description="The program that fetches config_url and os_answer_file, perhaps with options of its own.",
     )
-    fetch_schemes: str = Field(
-        default="http https ftp ftps", description="The schemes of the URLs that may be fetched for a tenant."
+    fetch_schemes: Annotated[str, AfterValidator(_schemes)] = Field(
+        default="http https ftp ftps",
+        description="The schemes of the URLs that may be fetched for a tenant. With file he gets what any user of this "
+        "node may read.",
+    )
+    fetch_deny: Annotated[str, AfterValidator(_networks)] = Field(
+        default="169.254.0.0/16 fe80::/10",
+        description="Networks that no URL may lead to, by name or by redirect. Add 127.0.0.0/8 and ::1/128, and what "
+        "else only this node may ask, where tenants choose the URLs. A proxy in CURL decides this itself.",
     )
     fetch_timeout: Seconds = Field(default=60.0, description="How long one fetch may take in all.")
     fetch_max_size: int = Field(
