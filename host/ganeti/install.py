@@ -85,7 +85,7 @@ def install_library(places: Places, *, requirements: bool) -> None:
 
 
 def install_os_definition(places: Places) -> None:
-    """The directory that Ganeti reads, and the command that builds the helper image."""
+    """The directory that Ganeti reads, and the administrator's commands."""
     directory = places.prefix / "share/ganeti/os/snf-image"
     for name in SCRIPTS:
         _script(places, directory / name, "snf_image_host.cli", f'"{name}", ROOT')
@@ -98,6 +98,7 @@ def install_os_definition(places: Places) -> None:
     up = Path(*[".."] * (len(directory.parts) - 1))
     link.symlink_to(up / variants.relative_to("/"))
     _script(places, places.prefix / "sbin/snf-image-update-helper", "snf_image_helper_builder.cli", "root=ROOT")
+    _script(places, places.prefix / "sbin/snf-image-config", "snf_image_host.config_command", "ROOT")
 
 
 def install_settings(places: Places) -> None:
