@@ -27,14 +27,19 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class Progress:
-    """Where the rest of the host tier reports to. Methods may be called from any thread and raise nothing."""
+    """Where the rest of the host tier reports to. Methods may be called from any thread and raise nothing.
+
+    `helper_warnings` are all that the helper has warned of: a tenant's word, for people.
+    """
 
     def __init__(self, log: TextIO) -> None:
         self._log = log
         self._terminal = log.isatty()
         self._monitor: Monitor | None = None
         self._lock = threading.RLock()
+        self._is_silent = False
         self._has_failed = False
+        self.helper_warnings: list[str] = []
         self._copy_sent: float | None = None
         self._copy_finished = False
         self._bar = _Bar()
@@ -43,15 +48,17 @@ class Progress:
 
     @classmethod
     @contextmanager
-    def start(cls, instance: str, monitor: str, *, log: TextIO | None = None) -> Iterator[Progress]:
+    def start(cls, instance: str, monitor: str | None, *, log: TextIO | None = None) -> Iterator[Progress]:
         """Report until the block ends. `monitor` is the setting PROGRESS_MONITOR, empty for none.
 
+        None says that there are no messages at all, for what no monitor was ever told of.
         Without a monitor, or once it is lost, messages are `[MONITOR] ` lines in `log` (standard error by default)
         unless that is a terminal. If an exception leaves the block and error() was not called, the monitor is told
         of it here; the `[ERROR] ` line is then left to whoever prints the exception.
         """
         progress = cls(log or sys.stderr)
-        if monitor.strip():
+        progress._is_silent = monitor is None
+        if monitor and monitor.strip():
             try:
                 progress._monitor = Monitor(monitor, instance, progress._log)
             except MonitorError as error:
@@ -112,6 +119,7 @@ class Progress:
 
     def helper_warning(self, text: str) -> None:
         """A task's warning, in its own words."""
+        self.helper_warnings.append(text.strip())
         self._line("[WARNING] ", text.strip())
         self._send({"type": "image-helper", "subtype": "warning", "messages": [text]})
 
@@ -137,6 +145,8 @@ class Progress:
                 self._send({"type": "image-error", "messages": texts})
 
     def _send(self, message: dict[str, object]) -> None:
+        if self._is_silent:
+            return
         line = json.dumps({**message, "timestamp": time.time()})
         with self._lock:
             if self._monitor:

@@ -18,7 +18,9 @@ ROOTS = {
     "snf_image_shared": PROJECT / "shared",
     "snf_image_helper_builder": PROJECT / "helper-image-builder",
 }
-STORIES = frozenset({"snf_image_host.create", "snf_image_host.transfer", "snf_image_host.verify"})
+STORIES = frozenset(
+    {"snf_image_host.create", "snf_image_host.rename", "snf_image_host.transfer", "snf_image_host.verify"}
+)
 MAX_MODULE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 45, 5
 
 

@@ -71,11 +71,6 @@ def test_verify_wants_its_word(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_rename_has_nothing_to_do(tmp_path: Path) -> None:
-    done = call("rename", tmp_path, env={"OLD_INSTANCE_NAME": "a"})
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 @pytest.mark.row(25)
 @pytest.mark.parametrize(
     ("command", "arguments", "env", "code", "line"),
