@@ -115,7 +115,7 @@ class SettingFiles:
             return []
         if name in OBSOLETE:
             return [f"{self.values[name]}: {name} has no effect any more; {OBSOLETE[name]}"]
-        similar = difflib.get_close_matches(name.upper(), sorted(self.known), 1)
+        similar = difflib.get_close_matches(name.upper(), sorted(self.known), 1, 0.8)
         question = f"did you mean {similar[0]}?" if similar else "remove it"
         return [f"{self.values[name]}: {name} is not a setting of snf-image; {question}"]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from snf_image_host.assignments import parse_assignments, read_assignments
+from snf_image_host.assignments import Assignment, parse_assignments, read_assignments
 from snf_image_shared.errors import ConfigurationError
 
 CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("\n\r\t '\"\\$`#~:;é!")
@@ -114,6 +114,7 @@ def test_any_text_in_double_quotes_is_what_bash_makes_of_it(value: str) -> None:
     assert bash(text) == value
 
 
+@pytest.mark.row(18, 34)
 @slow
 @pytest.mark.parametrize("how", ["%q", "set"])
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
@@ -122,6 +123,7 @@ def test_what_bash_prints_of_a_variable_is_read_back(how: str, locale: str, valu
     assert parse(quoted_by_bash(how, value, locale))["A"] == value
 
 
+@pytest.mark.row(34)
 @slow
 @given(st.lists(SNIPPETS, max_size=8).map("".join))
 def test_what_is_accepted_means_the_same_to_bash(words: str) -> None:
@@ -141,6 +143,7 @@ def test_any_text_is_assignments_or_one_kind_of_error(text: str) -> None:
         assert str(error).startswith("snf-image.conf, line ")
 
 
+@pytest.mark.row(34)
 @pytest.mark.parametrize(
     "value",
     [
@@ -164,6 +167,7 @@ def test_what_a_shell_would_run_or_expand_is_refused_and_never_run(value: str, t
     assert not mark.exists()
 
 
+@pytest.mark.row(34)
 @pytest.mark.parametrize(
     ("text", "values"),
     [
@@ -258,13 +262,22 @@ def test_a_file_of_another_kind_is_refused_by_its_size(tmp_path: Path) -> None:
 def test_a_value_of_megabytes_is_read(tmp_path: Path) -> None:
     big = tmp_path / "big.conf"
     big.write_text('A="' + "x\\\\" * 1_000_000 + '"\n')
-    assert read_assignments(big) == {"A": "x\\" * 1_000_000}
+    assert read_assignments(big) == (Assignment("A", "x\\" * 1_000_000, 1),)
+
+
+def test_an_assignment_knows_the_line_that_it_begins_on() -> None:
+    found = parse_assignments("\n# x\nA='1\n2'; B=1\nC=3\nD=\n\n  export A=4", "x")
+    assert [(each.name, each.line) for each in found] == [("A", 3), ("B", 4), ("C", 5), ("D", 6), ("A", 8)]
+
+
+def test_a_value_is_not_in_what_python_shows_of_an_assignment() -> None:
+    assert "c4n4ry" not in repr(parse_assignments("IMG_PASSWD=c4n4ry", "x"))
 
 
 def test_bytes_that_are_no_text_come_back_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / "x.conf"
     file.write_bytes(b"A='\xff\xfe'\nB=$'\\377'\n")
-    assert {name: os.fsencode(value) for name, value in read_assignments(file).items()} == {
+    assert {each.name: os.fsencode(each.value) for each in read_assignments(file)} == {
         "A": b"\xff\xfe",
         "B": b"\xff",
     }

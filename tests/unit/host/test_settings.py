@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The administrator's files: what overrides what, what an empty value is, and how a mistake is told."""
+"""The settings: what overrides what, what an empty value is, and how mistakes are told."""
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from snf_image_host.assignments import parse_assignments
 from snf_image_host.obsolete import OBSOLETE
-from snf_image_host.settings import OS_PARAMETERS, Accelerator, ConfigDevice, Settings
+from snf_image_host.osparams import os_parameters
+from snf_image_host.settings import (
+    OS_PARAMETERS,
+    SECRET_PARAMETERS,
+    Accelerator,
+    ConfigDevice,
+    Settings,
+    as_written,
+    setting_fields,
+)
+from snf_image_host.windows_timezones import WINDOWS_TIMEZONES
 from snf_image_shared.errors import ConfigurationError
 
 MAIN = "etc/snf-image/snf-image.conf"
@@ -28,6 +40,7 @@ def load(root: Path, chosen: str = "", /, **files: str) -> Settings:
     return Settings.load(chosen, root)
 
 
+@pytest.mark.row(33)
 def test_without_any_file_every_default_holds(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings.image_dir == tmp_path / "var/lib/snf-image"
@@ -38,6 +51,7 @@ def test_without_any_file_every_default_holds(tmp_path: Path) -> None:
     assert settings.helper_accel is Accelerator.AUTO
     assert settings.helper_config_device is ConfigDevice.AUTO
     assert (settings.default_nic_config, settings.dhcp_tags) == ("dhcp", "auto dhcp nfdhcpd")
+    assert (settings.helper_debug, settings.image_debug, settings.cloud_init_debug) == (False, False, False)
     assert (dict(settings.parameters), settings.warnings) == ({}, ())
 
 
@@ -45,31 +59,46 @@ def test_the_sample_file_changes_nothing(tmp_path: Path) -> None:
     assert load(tmp_path, main=SAMPLE.read_text()) == load(tmp_path, main="")
 
 
-def test_the_sample_file_shows_the_defaults_and_no_mistake(tmp_path: Path) -> None:
-    shown = "".join(
-        line.removeprefix("#") + "\n"
-        for line in SAMPLE.read_text().splitlines()
-        if line.startswith("#") and line[1:2].isupper() and "=" in line and "TIMEOUT" not in line and "_DIR" not in line
+def test_the_sample_file_shows_every_setting_and_its_default_once() -> None:
+    commented = [line[1:] for line in SAMPLE.read_text().splitlines() if line.startswith("#") and line[1:2].isupper()]
+    shown = [(each.name, each.value) for each in parse_assignments("\n".join(commented), "sample")]
+    seconds = {"5s": "5", "1m": "60"}
+    assert sorted((name, seconds.get(value, value)) for name, value in shown) == sorted(
+        (name, as_written(field.default)) for name, field in setting_fields().items()
     )
-    assert shown.count("\n") >= 10
-    assert load(tmp_path, main=shown) == load(tmp_path, main="")
 
 
-LEVELS = ("source", "main", "variant")
+def test_every_setting_says_what_it_means() -> None:
+    inner = {"run_dir", "parameters", "backends", "warnings"}
+    told = {name for name, field in Settings.model_fields.items() if field.description}
+    assert told == set(Settings.model_fields) - inner
+    assert all((field.description or "").endswith(".") for field in setting_fields().values())
 
 
+LEVELS = ("main", "source", "variant")
+
+
+@pytest.mark.row(26)
 @pytest.mark.parametrize("present", [found for size in range(4) for found in combinations(LEVELS, size)])
 def test_a_later_file_overrides_an_earlier_one(tmp_path: Path, present: tuple[str, ...]) -> None:
     files = {"variant": "", **{level: f"IMAGE_DIR=/{level}\n" for level in present}}
-    expected = str(tmp_path / "var/lib/snf-image")
-    for level in ("main", "source", "variant"):
-        expected = f"/{level}" if level in present else expected
+    expected = f"/{present[-1]}" if present else str(tmp_path / "var/lib/snf-image")
     assert str(load(tmp_path, "v", **files).image_dir) == expected
 
 
-def test_the_file_of_old_versions_is_read_only_when_there_is_no_new_one(tmp_path: Path) -> None:
-    assert load(tmp_path, old="HELPER_MEMORY=1024").helper_memory == 1024
-    assert load(tmp_path, old="HELPER_MEMORY=1024", main="").helper_memory == 512
+@pytest.mark.row(26, 27)
+@pytest.mark.parametrize("value", ["x", ""])
+@pytest.mark.parametrize(
+    "present", [found for size in range(4) for found in combinations(("main", "variant", "OSP"), size)]
+)
+def test_what_ganeti_passes_overrides_what_the_files_preset_even_if_it_is_empty(
+    tmp_path: Path, present: tuple[str, ...], value: str
+) -> None:
+    given = {level: f"{level}{value}" if value else "" for level in present}
+    files = {level: f"IMG_PASSWD={given[level]}\n" for level in present if level != "OSP"}
+    env = {"OSP_IMG_PASSWD": given["OSP"]} if "OSP" in given else {}
+    settings = load(tmp_path, "v", **{"variant": "", **files})
+    assert os_parameters(env, settings) == ({"IMG_PASSWD": given[present[-1]]} if present else {})
 
 
 @pytest.mark.parametrize(
@@ -79,10 +108,12 @@ def test_an_empty_value_is_the_default(tmp_path: Path, name: str) -> None:
     assert load(tmp_path, main=f"{name}=''") == load(tmp_path, main="")
 
 
+@pytest.mark.row(37)
 def test_an_empty_network_default_means_none(tmp_path: Path) -> None:
     assert load(tmp_path, main='DEFAULT_NIC_CONFIG=""').default_nic_config == ""
 
 
+@pytest.mark.row(37)
 @pytest.mark.parametrize(
     "value", ["dhcp", "dhcpv6", "slaac", "slaac_dhcp", "dhcp+dhcpv6", "dhcp+slaac", "dhcp+slaac_dhcp"]
 )
@@ -90,6 +121,7 @@ def test_the_network_defaults_of_old_are_taken(tmp_path: Path, value: str) -> No
     assert load(tmp_path, main=f"DEFAULT_NIC_CONFIG={value}").default_nic_config == value
 
 
+@pytest.mark.row(38)
 @pytest.mark.parametrize(
     ("text", "seconds"), [("120", 120), ("1.5", 1.5), ("90s", 90), ("2m", 120), ("1h", 3600), ("1d", 86400), (" 5 ", 5)]
 )
@@ -104,6 +136,7 @@ def test_a_switch_is_yes_or_no(tmp_path: Path, word: str, meaning: bool) -> None
     assert load(tmp_path, main=f"HELPER_DEBUG={word}").helper_debug is meaning
 
 
+@pytest.mark.row(37, 38)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -113,18 +146,22 @@ def test_a_switch_is_yes_or_no(tmp_path: Path, word: str, meaning: bool) -> None
         *(("HELPER_CONFIG_DEVICE", word) for word in ("cdrom", "FLOPPY")),
         *(("DEFAULT_NIC_CONFIG", word) for word in ("static", "dhcp,slaac", "slaac+dhcp")),
         *(("HELPER_DEBUG", word) for word in ("maybe", "2")),
+        *((name, "images") for name in ("IMAGE_DIR", "HELPER_DIR", "VARIANTS_DIR")),
+        *((name, command) for name in ("KVM", "CURL") for command in ('"x', " ")),
+        ("UNATTEND", "/nonexistent/unattend.xml"),
     ],
 )
 def test_a_wrong_value_is_told_by_file_and_name(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, main=f"{name}='{value}'")
-    assert str(caught.value).startswith(f"{tmp_path / MAIN}: {name}: ")
+    assert str(caught.value).startswith(f"{tmp_path / MAIN}, line 1: {name}: ")
+    assert str(caught.value).rpartition("; ")[2].startswith(("correct it", "remove it"))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 def test_a_wrong_value_in_a_variant_is_told_by_the_variant(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{tmp_path / VARIANT}: HELPER_MEMORY: "):
+    with pytest.raises(ConfigurationError, match=f"^{tmp_path / VARIANT}, line 1: HELPER_MEMORY: "):
         load(tmp_path, "v", main="HELPER_MEMORY=512", variant="HELPER_MEMORY=1")
 
 
@@ -133,34 +170,113 @@ def test_every_os_parameter_may_be_preset_even_empty(tmp_path: Path, name: str) 
     assert load(tmp_path, "v", main=f"{name}=main", variant=f"{name}=''").parameters == {name: ""}
 
 
+@pytest.mark.row(37)
+def test_only_what_counts_in_the_end_is_judged(tmp_path: Path) -> None:
+    settings = load(tmp_path, "v", main="DEFAULT_NIC_CONFIG=static", variant="DEFAULT_NIC_CONFIG=slaac")
+    assert settings.default_nic_config == "slaac"
+
+
+def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, "v", main="\nHELPER_MEMORY=1\nHELPER_DEBUG=x", source="a b", variant="HELPER_ACCEL=xen")
+    told = str(caught.value)
+    assert "\n" not in told
+    for fault in (
+        f"{tmp_path / MAIN}, line 2: HELPER_MEMORY: ",
+        f"{tmp_path / MAIN}, line 3: HELPER_DEBUG: ",
+        f"{tmp_path / SOURCE}, line 1: not an assignment",
+        f"{tmp_path / VARIANT}, line 1: HELPER_ACCEL: ",
+        "(512)",
+        "(auto)",
+    ):
+        assert told.count(fault) == 1
+
+
+@pytest.mark.row(40)
 @pytest.mark.parametrize("name", sorted(OBSOLETE))
-def test_what_has_no_effect_any_more_is_a_warning(tmp_path: Path, name: str) -> None:
+def test_what_has_no_effect_any_more_is_a_warning_with_what_to_do_instead(tmp_path: Path, name: str) -> None:
     (warning,) = load(tmp_path, main=f"{name}=x").warnings
-    assert warning == f"{tmp_path / MAIN}: {name} has no effect any more; remove it"
+    assert warning == f"{tmp_path / MAIN}, line 1: {name} has no effect any more; {OBSOLETE[name]}"
+    assert OBSOLETE[name]
 
 
 @pytest.mark.parametrize(
-    "name", ["HELPER_MEMROY", "helper_memory", "RUN_DIR", "WARNINGS", "PARAMETERS", "model_config"]
+    ("name", "hint"),
+    [
+        *(("HELPER_MEMROY", "did you mean HELPER_MEMORY?"), ("helper_memory", "did you mean HELPER_MEMORY?")),
+        *(("RUN_DIR", "remove it"), ("WARNINGS", "remove it"), ("model_config", "remove it"), ("X", "remove it")),
+    ],
 )
-def test_an_unknown_name_is_a_warning(tmp_path: Path, name: str) -> None:
-    settings = load(tmp_path, main=f"{name}=7")
-    assert settings.warnings == (f"{tmp_path / MAIN}: {name} is not a setting of snf-image; is it misspelt?",)
+def test_an_unknown_name_is_a_warning(tmp_path: Path, name: str, hint: str) -> None:
+    settings = load(tmp_path, main=f"\n{name}=7")
+    assert settings.warnings == (f"{tmp_path / MAIN}, line 2: {name} is not a setting of snf-image; {hint}",)
     assert settings.model_copy(update={"warnings": ()}) == load(tmp_path, main="")
 
 
-def test_the_program_may_have_options_of_its_own(tmp_path: Path) -> None:
-    assert load(tmp_path, main="KVM='kvm -enable-kvm -machine x'").kvm == "kvm -enable-kvm -machine x"
+# Every variable that snf-image 0.23 had: none of them is unknown.
+OLD_VARIABLES = re.findall(
+    r"\w+",
+    """
+    IMAGE_DEBUG CLOUD_INIT_DEBUG HELPER_DIR HELPER_SOFT_TIMEOUT HELPER_HARD_TIMEOUT HELPER_USER HELPER_MEMORY
+    HELPER_DEBUG MULTISTRAP_CONFIG MULTISTRAP_APTPREFDIR XEN_SCRIPTS_DIR XEN_CMD PROGRESS_MONITOR UNATTEND
+    WINDOWS_TIMEZONE DHCP_TAGS STATEFUL_DHCPV6_TAGS STATELESS_DHCPV6_TAGS DEFAULT_NIC_CONFIG VARIANTS_DIR VERSION_CHECK
+    AWK LOSETUP TIMEOUT CURL TAR DATE KVM MD5SUM BLOCKDEV DD PARTED KPARTX SFDISK INSTALL_MBR
+    IMAGE_DIR PITHOS_DB PITHOS_BACKEND_STORAGE PITHOS_DATA PITHOS_RADOS_CEPH_CONF PITHOS_RADOS_POOL_MAPS
+    PITHOS_RADOS_POOL_BLOCKS PITHOS_ARCHIPELAGO_CONF PITHCAT_UMASK QEMU_NBD RBD_CEPH_CONF RBD_BLOCK_SIZE
+    IMG_ID IMG_FORMAT IMG_PASSWD IMG_PASSWD_HASH IMG_PROPERTIES INST_PROPERTIES IMG_PERSONALITY AUTH_KEYS
+    OS_PRODUCT_KEY OS_ANSWER_FILE CONFIG_URL CLOUD_USERDATA
+    """,
+)
 
 
-def test_the_variants_lie_where_the_main_file_says(tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own/w.conf").write_text("HELPER_MEMORY=1024")
-    assert load(tmp_path, "w", main=f"VARIANTS_DIR={tmp_path}/own").helper_memory == 1024
+@pytest.mark.parametrize("name", OLD_VARIABLES)
+def test_every_variable_of_old_is_honoured_or_its_replacement_is_named(tmp_path: Path, name: str) -> None:
+    settings = load(tmp_path, main=f"{name}=")
+    assert (name in setting_fields()) + (name in OS_PARAMETERS) + (name in OBSOLETE) == 1
+    assert len(settings.warnings) == (name in OBSOLETE)
 
 
-def test_a_variant_that_is_not_there_is_told_with_its_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"variant 'none': {tmp_path}/.*/none.conf does not exist"):
-        load(tmp_path, "none")
+def test_what_is_secret_is_an_os_parameter() -> None:
+    assert set(OS_PARAMETERS) > SECRET_PARAMETERS
+    assert {"IMG_PASSWD", "IMG_PASSWD_HASH", "AUTH_KEYS", "CLOUD_USERDATA", "CONFIG_URL"} < SECRET_PARAMETERS
+
+
+@pytest.mark.row(40)
+def test_an_answer_file_of_the_node_is_kept_and_deprecated(tmp_path: Path) -> None:
+    answers = tmp_path / "unattend.xml"
+    answers.touch()
+    settings = load(tmp_path, main=f"UNATTEND={answers}")
+    assert settings.unattend == str(answers)
+    (warning,) = settings.warnings
+    assert warning.startswith(f"{tmp_path / MAIN}, line 1: UNATTEND is deprecated; ")
+
+
+@pytest.mark.row(39)
+def test_every_time_zone_of_windows_is_known_in_any_case(tmp_path: Path) -> None:
+    assert len(WINDOWS_TIMEZONES) >= 140
+    for name in WINDOWS_TIMEZONES:
+        settings = load(tmp_path, main=f"WINDOWS_TIMEZONE='{name.upper()}'")
+        assert (settings.windows_timezone, settings.warnings) == (name, ())
+
+
+@pytest.mark.row(39)
+def test_a_time_zone_that_windows_does_not_know_is_a_warning(tmp_path: Path) -> None:
+    settings = load(tmp_path, main="WINDOWS_TIMEZONE=Europe/Athens")
+    assert settings.windows_timezone == "Europe/Athens"
+    (warning,) = settings.warnings
+    assert warning.startswith(f"{tmp_path / MAIN}, line 1: WINDOWS_TIMEZONE: ")
+
+
+@pytest.mark.row(36)
+def test_the_programs_may_have_options_of_their_own(tmp_path: Path) -> None:
+    settings = load(tmp_path, main="KVM='kvm -name x'\nCURL='curl -k'")
+    assert (settings.kvm, settings.curl, settings.warnings) == ("kvm -name x", "curl -k", ())
+
+
+@pytest.mark.row(36)
+def test_options_that_the_helper_vm_decides_itself_are_told(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, main="KVM='kvm -enable-kvm -machine x'").warnings
+    assert warning.startswith(f"{tmp_path / MAIN}, line 1: KVM: -enable-kvm -machine x is left out; ")
 
 
 @pytest.mark.parametrize("variant", ["../x", "a/b", ".", "..", ".hidden", "a\n", "a b", "/etc/passwd", "ä", "a\udcff"])
