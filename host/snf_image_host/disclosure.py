@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 
-from snf_image_host.settings import SECRET_PARAMETERS, as_written
+from snf_image_host.osparams import SECRET_PARAMETERS
+from snf_image_host.settings import as_written
 
 HIDDEN = "(set, not shown)"
 _IN_URL = re.compile(r"://[^/\s]*@")

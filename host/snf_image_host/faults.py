@@ -31,7 +31,7 @@ class Faults:
             return read()
         except RequestError as error:
             for line in error.lines:
-                self.add(name, line)
+                self.add(name, line.removeprefix(f"OS parameter {name}: "))
             return otherwise
 
     def variable(self, name: str, read: Callable[[], T], otherwise: T) -> T:

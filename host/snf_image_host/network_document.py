@@ -18,10 +18,10 @@ from snf_image_host.addresses import Address, Address4, Address6, AnyInterface, 
 from snf_image_host.documents import decode, validate
 from snf_image_host.faults import shown
 from snf_image_host.hostnames import domain_name
-from snf_image_host.nics import MAX_NICS
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic, Route
 
+MAX_NICS = 64
 _MAX_ITEMS = 64  # addresses, servers, domains or routes of one card
 _LEAST_MTU, _LARGEST_MTU = 576, 65535  # RFC 791; ETH_MAX_MTU of Linux
 LEAST_MTU_OF_IPV6 = 1280  # RFC 8200

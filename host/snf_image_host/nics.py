@@ -10,11 +10,11 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
+from snf_image_host.network_document import MAX_NICS
 from snf_image_host.settings import Settings
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 
-MAX_NICS = 64
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 

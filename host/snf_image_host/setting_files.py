@@ -10,11 +10,12 @@ import difflib
 import os
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from snf_image_host.assignments import read_assignments
 from snf_image_host.obsolete import OBSOLETE
+from snf_image_host.spec import SPEC, with_spec
 from snf_image_shared.errors import ConfigurationError
 
 MAIN_FILE = "etc/snf-image/snf-image.conf"
@@ -128,7 +129,12 @@ class SettingFiles:
         except ConfigurationError as error:
             self.faults.append(str(error))
         else:
-            self.values |= {each.name: Given(each.value, path, each.line) for each in found}
+            given = {each.name: Given(each.value, path, each.line) for each in found}
+            if spec := given.get(SPEC):
+                # Its members count as given in its place.
+                members = with_spec({SPEC: spec.value})
+                given = {name: replace(spec, value=value) for name, value in members.items()} | given
+            self.values |= given
         return True
 
 

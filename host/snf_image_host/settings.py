@@ -20,36 +20,12 @@ from pydantic.fields import FieldInfo
 
 from snf_image_host import programs
 from snf_image_host.backends import BUILT_IN, Backend, read_backends
+from snf_image_host.osparams import OS_PARAMETERS
 from snf_image_host.setting_files import BACKENDS, Given, SettingFiles
 from snf_image_host.windows_timezones import windows_timezone
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.properties import NO, YES
 
-OS_PARAMETERS = (
-    "IMG_ID",
-    "IMG_FORMAT",
-    "IMG_PASSWD",
-    "IMG_PASSWD_HASH",
-    "IMG_PROPERTIES",
-    "INST_PROPERTIES",
-    "IMG_PERSONALITY",
-    "AUTH_KEYS",
-    "OS_PRODUCT_KEY",
-    "OS_ANSWER_FILE",
-    "CONFIG_URL",
-    "CLOUD_USERDATA",
-    "IMG_CHECKSUM",
-    "HOSTNAME",
-    "NETWORK",
-    "SPEC",
-)
-# These are never shown: they are secrets, or may carry one.
-SECRET_PARAMETERS = frozenset(
-    (
-        *("IMG_PASSWD", "IMG_PASSWD_HASH", "IMG_PERSONALITY", "AUTH_KEYS", "OS_PRODUCT_KEY", "OS_ANSWER_FILE"),
-        *("CONFIG_URL", "CLOUD_USERDATA", "SPEC"),
-    )
-)
 FETCH_SCHEMES = ("http", "https", "ftp", "ftps", "file")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -155,6 +131,11 @@ class Settings(BaseModel):
     helper_dir: Directory = Field(
         default=Path("/var/lib/snf-image/helper"),
         description="Where the image of the helper VM lies; snf-image-update-helper builds it.",
+    )
+    helper_url: str = Field(
+        default="",
+        description="Where snf-image-update-helper fetches the image of the helper VM from, a directory of a mirror "
+        "(http, https, file) or of this node with what snf-image-dump-helper made. Empty: it builds the image.",
     )
     helper_memory: int = Field(
         default=512, ge=128, le=65536, description="Memory of the helper VM in MiB, 128 to 65536."

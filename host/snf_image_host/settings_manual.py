@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snf_image_host.obsolete import OBSOLETE
-from snf_image_host.settings import OS_PARAMETERS, as_written, setting_fields
+from snf_image_host.osparams import OS_PARAMETERS
+from snf_image_host.settings import as_written, setting_fields
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from snf_image_host.ganeti import check_parameters
+from snf_image_host.faults import Faults
 from snf_image_host.osparams import os_parameters
 from snf_image_host.settings import Settings
+from snf_image_host.typed_parameters import read_parameters
 
 
 def verify(env: Mapping[str, str], root: Path) -> None:
-    """Raises RequestError for the first parameter that can never work, ConfigurationError for a missing variant."""
+    """Raises RequestError with a line for each OS parameter's fault, ConfigurationError for a missing variant."""
     settings = Settings.load(env.get("OS_VARIANT", ""), root)
-    check_parameters(os_parameters(env, settings))
+    faults = Faults()
+    read_parameters(os_parameters(env, settings), settings, faults)
+    faults.check()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from snf_image_host.disks import MAX_DISKS
 from snf_image_host.ganeti import Request
-from snf_image_host.osparams import os_parameters
-from snf_image_host.settings import OS_PARAMETERS, Settings
+from snf_image_host.osparams import OS_PARAMETERS, os_parameters
+from snf_image_host.settings import Settings
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import PersonalityFile
 
@@ -41,12 +41,12 @@ def ask(env: Mapping[str, str], settings: Settings = SETTINGS) -> Request:
 
 
 def refusal(settings: Settings = SETTINGS, /, **env: str) -> str:
-    """The message, which is one short line."""
+    """The message, whose lines are few and short."""
     with pytest.raises(RequestError) as caught:
         request(settings, **env)
     message = str(caught.value)
-    assert len(message) < 300
-    assert "\n" not in message
+    assert all(len(line) < 300 for line in message.split("\n"))
+    assert len(message.split("\n")) < 5
     return message
 
 
@@ -64,7 +64,7 @@ def test_each_mandatory_variable_is_named_when_it_is_missing(name: str, env: str
     given = {key: value for key, value in MANDATORY.items() if key != name}
     with pytest.raises(RequestError) as caught:
         ask(given if env == "absent" else {**given, name: ""})
-    shown = f"OS parameter {name[4:].lower()} " if name.startswith("OSP_") else name
+    shown = f"OS parameter {name[4:].lower()}: is missing" if name.startswith("OSP_") else name
     assert str(caught.value).startswith(shown)
 
 
@@ -172,7 +172,7 @@ def test_password_and_hash_exclude_each_other_even_when_empty(password: str, has
     assert "img_passwd and img_passwd_hash" in message
 
 
-@pytest.mark.parametrize("password", ["", " ", "-x", "a:b", "'\"$`\\", "pässwörd", "x" * 10_000])
+@pytest.mark.parametrize("password", ["", " ", "-x", "a:b", "'\"$`\\", "pässwörd", "x" * 511])
 def test_a_password_is_any_one_line(password: str) -> None:
     assert request(OSP_IMG_PASSWD=password).secrets.password == password
 
@@ -193,8 +193,8 @@ def test_a_hash_is_kept_verbatim(hashed: str) -> None:
         ("INST_PROPERTIES", f'{{"A": ["{CANARY}"]}}'),
         ("IMG_FORMAT", "qcow"),
         ("OS_PRODUCT_KEY", CANARY),
-        ("OS_ANSWER_FILE", f"http://{CANARY}@example"),
-        ("CONFIG_URL", f"http://{CANARY}@example"),
+        ("OS_ANSWER_FILE", f"gopher://{CANARY}@example"),
+        ("CONFIG_URL", f"http://{CANARY}@example/ "),
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused_by_name_and_not_shown(variable: str, value: str) -> None:
@@ -276,7 +276,7 @@ def test_a_custom_task_finds_what_it_always_found() -> None:
 SECRETS = {
     "OSP_IMG_PASSWD": CANARY,
     "OSP_AUTH_KEYS": CANARY,
-    "OSP_CLOUD_USERDATA": CANARY,
+    "OSP_CLOUD_USERDATA": CANARY + "==",
     "OSP_IMG_PERSONALITY": personality({"path": "/a", "contents": CANARY + "=="}),
 }
 

@@ -11,10 +11,8 @@ import pytest
 
 from snf_image_host.assignments import parse_assignments
 from snf_image_host.obsolete import OBSOLETE
-from snf_image_host.osparams import os_parameters
+from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS, os_parameters
 from snf_image_host.settings import (
-    OS_PARAMETERS,
-    SECRET_PARAMETERS,
     Accelerator,
     ConfigDevice,
     Settings,

@@ -28,7 +28,7 @@ def test_defaults_of_a_cluster_without_an_image_are_no_fault(tmp_path: Path) -> 
         ("IMG_PERSONALITY", "{}"),
         ("IMG_PASSWD", "a\nb"),
         ("IMG_PASSWD_HASH", "a:b"),
-        ("CONFIG_URL", "http://example.com/"),
+        ("CONFIG_URL", "gopher://example.com/"),
         ("OS_ANSWER_FILE", "file:///etc/shadow"),
     ],
 )
