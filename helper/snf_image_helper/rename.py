@@ -32,11 +32,12 @@ _MOUNT_POINTS = frozenset({"/etc", "/usr", "/var", "/var/lib", "/var/lib/cloud"}
 
 
 def rename(job: Job, report: Reporter) -> None:
-    """Rename the guest on the first disk, or warn with NOT_RENAMED, the reason and the cure.
+    """Rename the guest on the first disk of the helper VM. Raises GuestError when there is no such disk at all."""
+    rename_on(Disk.open(job.disks), job, report)
 
-    Raises GuestError when the disk is not there at all: that is no fault of the guest.
-    """
-    disk = Disk.open(job.disks)
+
+def rename_on(disk: Disk, job: Job, report: Reporter) -> None:
+    """Rename the guest on this disk, or warn with NOT_RENAMED, the reason and the cure."""
     try:
         reason = _rename(disk, job, report)
     except (GuestError, ProcessError) as error:
