@@ -48,6 +48,10 @@ check: $(VENV)/.ready ## Check style and types
 conformance: $(VENV)/.ready ## Write docs/conformance.md from the markers of the tests
 	PYTHONPATH=tests $(BIN)/python -m conformance
 
+.PHONY: settings-page
+settings-page: $(VENV)/.ready ## Write docs/settings.md from the table in the settings' code
+	$(BIN)/python -c 'from snf_image_host.settings_manual import markdown; print(markdown(), end="")' >docs/settings.md
+
 .PHONY: bench
 bench: setup helper-image ## Measure the helper and the copy against their peers, side by side
 	PYTHONPATH=tests $(BIN)/python -m bench.run

@@ -53,13 +53,7 @@ def main(root: Path, argv: list[str] | None = None) -> int:
 
 
 def _check(root: Path, variant: str) -> int:
-    main_file = survey("", root)
-    directory = (
-        main_file.settings.variants_dir
-        if main_file.settings
-        else root / Settings.model_fields["variants_dir"].default.relative_to("/")
-    )
-    names = [variant] if variant else ["", *variants(root, directory)]
+    names = [variant] if variant else ["", *variants(root, survey("", root).variants_dir)]
     found = [survey(name, root) for name in names]
     warnings = dict.fromkeys(warning for each in found for warning in each.warnings)
     faults = dict.fromkeys(fault for each in found for fault in each.faults)

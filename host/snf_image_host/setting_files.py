@@ -68,6 +68,12 @@ class SettingFiles:
             files._read_variant(variant)
         return files
 
+    @property
+    def variants_dir(self) -> Path:
+        """Where the main file, whatever its faults, says that the variants lie."""
+        given = self.values.get("VARIANTS_DIR")
+        return Path(given.value) if given and given.value else self.root / VARIANTS
+
     def _read_main(self) -> None:
         new, old = self.root / MAIN_FILE, self.root / OLD_MAIN_FILE
         if self._take(new):
@@ -92,10 +98,9 @@ class SettingFiles:
         if not is_variant_name(variant):
             self.faults.append(f"variant {variant!r}: only letters, digits and _ . + - may be in a variant's name")
             return
-        given = self.values.get("VARIANTS_DIR")
-        directory = Path(given.value) if given and given.value else self.root / VARIANTS
+        directory = self.variants_dir
         path = directory / f"{variant}.conf"
-        if self._take(path) or (self.faults and not given):
+        if self._take(path) or (self.faults and "VARIANTS_DIR" not in self.values):
             return  # a main file that could not be read may name another directory
         is_listed = variant in published_variants(self.root)
         if not os.access(directory, os.F_OK):

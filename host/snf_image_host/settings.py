@@ -255,6 +255,7 @@ class Survey:
 
     settings: Settings | None
     given: Mapping[str, Given]
+    variants_dir: Path
     faults: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -282,8 +283,9 @@ def survey(variant: str, root: Path) -> Survey:
         settings = Settings.model_validate({**defaults, **values, **rest})
     except ValidationError as error:
         faults = [_fault(str(each["loc"][0]), each["msg"], files.values) for each in error.errors(include_input=False)]
-        return Survey(None, files.values, (*files.faults, *faults), warnings)
-    return Survey(None if files.faults else settings, files.values, tuple(files.faults), warnings)
+        return Survey(None, files.values, files.variants_dir, (*files.faults, *faults), warnings)
+    judged = None if files.faults else settings
+    return Survey(judged, files.values, files.variants_dir, tuple(files.faults), warnings)
 
 
 def setting_fields() -> dict[str, FieldInfo]:

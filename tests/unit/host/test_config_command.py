@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""snf-image-config as a program: what it shows, what it hides, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snf_image_host.assignments import parse_assignments
+from snf_image_host.config_command import quoted
+from snf_image_host.osparams import SECRET_PARAMETERS
+from snf_image_host.settings import setting_fields
+from snf_image_host.settings_manual import entries, markdown
+
+PROJECT = Path(__file__).resolve().parents[3]
+PROGRAM = f"""
+import sys
+sys.path[:0] = {[str(PROJECT / name) for name in ("host", "shared")]!r}
+from pathlib import Path
+from snf_image_host.config_command import main
+sys.exit(main(Path(sys.argv.pop(1))))
+"""
+MAIN = "etc/snf-image/snf-image.conf"
+VARIANTS = "etc/ganeti/snf-image/variants"
+
+
+def program(root: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, str(root), *arguments]
+
+
+def call(root: Path, *arguments: str, files: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    for name, text in (files or {}).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return subprocess.run(
+        program(root, *arguments),
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def shown(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+    """Name -> (value as it was written, origin)."""
+    lines = [line.partition("  # ") for line in done.stdout.splitlines() if not line.startswith("# ")]
+    return {text.partition("=")[0]: (text.rstrip().partition("=")[2], origin) for text, _, origin in lines}
+
+
+def test_without_files_everything_is_a_default(tmp_path: Path) -> None:
+    done = call(tmp_path, "show")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(shown(done)) == set(setting_fields())
+    assert {origin for _, origin in shown(done).values()} == {"default"}
+    assert shown(done)["HELPER_MEMORY"] == ("512", "default")
+    assert done.stdout.endswith(
+        "# sources, in the order in which they are asked: null (30), local (10)\n"
+        "# targets, in the order in which they are asked: uri (20), local (10)\n"
+    )
+
+
+def test_each_value_is_shown_with_the_file_and_line_that_it_counts_from(tmp_path: Path) -> None:
+    files = {
+        MAIN: "# x\nHELPER_MEMORY=600\nDHCP_TAGS='a b'\nHELPER_ACCEL=\nDEFAULT_NIC_CONFIG=\nIMG_FORMAT=diskdump\n",
+        f"{VARIANTS}/v.conf": "HELPER_MEMORY=700\nIMG_ID=x\n",
+    }
+    main_file, variant = tmp_path / MAIN, tmp_path / VARIANTS / "v.conf"
+    found = shown(call(tmp_path, "show", "--variant", "v", files=files))
+    assert found["HELPER_MEMORY"] == ("700", f"{variant}, line 1")
+    assert found["DHCP_TAGS"] == ("'a b'", f"{main_file}, line 3")
+    assert found["HELPER_ACCEL"] == ("auto", "default")
+    assert found["DEFAULT_NIC_CONFIG"] == ("", f"{main_file}, line 5")
+    assert found["IMG_FORMAT"] == ("diskdump", f"{main_file}, line 6")
+    assert found["IMG_ID"] == ("x", f"{variant}, line 2")
+    assert shown(call(tmp_path, "show"))["HELPER_MEMORY"] == ("600", f"{main_file}, line 2")
+
+
+def test_what_is_shown_can_be_read_back(tmp_path: Path) -> None:
+    files = {MAIN: 'KVM="kvm -name \'a b\'"\nIMG_PROPERTIES=$\'{"D":\\n "it\\\'s é\\377"}\'\nIMG_PASSWD=x\n'}
+    first = call(tmp_path, "show", files=files)
+    again = call(tmp_path, "show", files={MAIN: first.stdout})
+    values = {name: value for name, (value, _) in shown(first).items()}
+    assert values == {name: value for name, (value, _) in shown(again).items()}
+    assert "IMG_PROPERTIES" in values
+    assert "IMG_PASSWD" not in values
+
+
+@given(st.text(st.characters(exclude_characters="\0"), max_size=40))
+def test_any_value_is_spelt_so_that_it_is_read_back(value: str) -> None:
+    written = value.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")  # as a file can hold it
+    text = quoted(written)
+    assert "\n" not in text
+    assert [each.value for each in parse_assignments(f"A={text}  # x", "x")] == [written]
+
+
+@pytest.mark.row(43)
+@pytest.mark.parametrize("options", [("show",), ("show", "--json"), ("check",)])
+@pytest.mark.parametrize("fault", ["", "HELPER_MEMORY=1\n", "A B\n"])
+def test_no_secret_is_shown(tmp_path: Path, options: tuple[str, ...], fault: str) -> None:
+    secrets = "".join(f"{name}='c4n4ry \n{name}'\n" for name in sorted(SECRET_PARAMETERS))
+    secrets += "CURL='curl -u me:c4n4ry'\nPROGRESS_MONITOR='mon amqp://me:c4n4ry@host/'\n"
+    done = call(tmp_path, *options, files={MAIN: secrets + fault})
+    assert done.returncode == (3 if fault else 0)
+    assert "c4n4ry" not in done.stdout + done.stderr
+    if options == ("show",) and not fault:
+        assert done.stdout.count("(set, not shown)") == len(SECRET_PARAMETERS) + 2
+
+
+@pytest.mark.parametrize("curl", ["curl -fL --cacert /x", "curl --retry 3 -sS", "/usr/bin/curl -k"])
+def test_a_curl_without_credentials_is_shown(tmp_path: Path, curl: str) -> None:
+    assert shown(call(tmp_path, "show", files={MAIN: f"CURL='{curl}'"}))["CURL"][0].strip("'") == curl
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "-ume:x",
+        "-su me:x",
+        "--user me:x",
+        "--user=me:x",
+        "-H 'A: x'",
+        "--proxy-user a:b",
+        "-x http://a:b@proxy",
+        "-b c",
+    ],
+)
+def test_a_curl_with_credentials_is_not(tmp_path: Path, option: str) -> None:
+    done = call(tmp_path, "show", files={MAIN: f'CURL="curl {option}"'})
+    assert "# CURL (set, not shown)" in done.stdout
+
+
+def test_the_same_is_told_as_json(tmp_path: Path) -> None:
+    files = {
+        MAIN: "HELPER_MEMORY=600\nIMG_PASSWD=\nAWK=gawk\n",
+        "etc/snf-image/backends/src/local.disabled": "",
+        "etc/snf-image/backends/dst/local.priority": "70",
+    }
+    done = call(tmp_path, "show", "--json", files=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    origin = {"file": str(tmp_path / MAIN), "line": 1}
+    assert set(told["settings"]) == set(setting_fields())
+    assert told["settings"]["HELPER_MEMORY"] == {"value": "600", "origin": origin}
+    assert told["settings"]["RENAME"] == {"value": "yes", "origin": None}
+    assert told["os_parameters"] == {"IMG_PASSWD": {"value": "(set, not shown)", "origin": {**origin, "line": 2}}}
+    assert told["backends"] == [
+        {"kind": "src", "name": "null", "priority": 30, "disabled": False},
+        {"kind": "src", "name": "local", "priority": 10, "disabled": True},
+        {"kind": "dst", "name": "uri", "priority": 20, "disabled": False},
+        {"kind": "dst", "name": "local", "priority": 70, "disabled": False},
+    ]
+    assert [warning.split(";")[0] for warning in told["warnings"]] == [
+        f"{tmp_path / MAIN}, line 3: AWK has no effect any more",
+        f"{tmp_path}/etc/snf-image/backends/src/local.disabled: the source 'local' is turned off",
+    ]
+
+
+def test_warnings_come_last_and_on_standard_error(tmp_path: Path) -> None:
+    done = call(tmp_path, "show", files={MAIN: "AWK='\x1b[2J'\nPARTED=x"})
+    assert done.returncode == 0
+    assert [line.split(": ")[1].split()[0] for line in done.stderr.splitlines()] == ["AWK", "PARTED"]
+    assert done.stderr.startswith(f"[WARNING] {tmp_path / MAIN}, line 1: ")
+
+
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_faults_are_told_one_a_line_and_end_it_with_three(tmp_path: Path, command: str) -> None:
+    files = {MAIN: "HELPER_MEMORY=1\nHELPER_ACCEL=\x1bx\n", f"{VARIANTS}/v.conf": ""}
+    done = call(tmp_path, command, "--variant", "v", files=files)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert [line.rpartition(": ")[0] for line in done.stderr.splitlines()] == [
+        f"[ERROR] {tmp_path / MAIN}, line 1: HELPER_MEMORY",
+        f"[ERROR] {tmp_path / MAIN}, line 2: HELPER_ACCEL",
+    ]
+
+
+def test_check_looks_at_every_variant_and_tells_each_fault_once(tmp_path: Path) -> None:
+    files = {
+        MAIN: f"VARIANTS_DIR={tmp_path}/own\nHELPER_MEMORY=1\n",
+        "own/a.conf": "HELPER_DEBUG=x",
+        "own/good.conf": "HELPER_MEMORY=512",
+        "etc/ganeti/snf-image/variants.list": "published\n",
+    }
+    done = call(tmp_path, "check", files=files)
+    assert (done.returncode, done.stdout) == (3, "")
+    faults = done.stderr.splitlines()
+    assert [fault.partition(": ")[0] for fault in faults] == [
+        f"[ERROR] {tmp_path / MAIN}, line 2",
+        f"[ERROR] {tmp_path}/own/a.conf, line 1",
+        "[ERROR] variant 'published'",
+    ]
+    assert call(tmp_path, "check", "--variant", "good").returncode == 0
+
+
+def test_check_is_content_with_good_files(tmp_path: Path) -> None:
+    done = call(tmp_path, "check", files={MAIN: "AWK=gawk\n", f"{VARIANTS}/v.conf": ""})
+    assert (done.returncode, done.stdout) == (0, "No fault found in the settings and the variants v.\n")
+    assert done.stderr.count("[WARNING] ") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["x"], ["show", "x"], ["show", "--variant"], ["check", "--json"]])
+def test_wrong_arguments_get_the_usage(tmp_path: Path, arguments: list[str]) -> None:
+    done = call(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: snf-image-config")
+
+
+def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(
+            program(tmp_path, "show"), env={"PATH": os.defpath}, stdout=pipe, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_manual_has_every_setting_with_its_default() -> None:
+    assert [entry.name for entry in entries()] == list(setting_fields())
+    defaults = {entry.name: entry.default for entry in entries()}
+    assert (defaults["HELPER_MEMORY"], defaults["RENAME"], defaults["HELPER_BOOT_TIMEOUT"]) == ("512", "yes", "")
+    assert defaults["IMAGE_DIR"] == "/var/lib/snf-image"
+
+
+def test_the_page_in_the_documentation_is_up_to_date() -> None:
+    assert (PROJECT / "docs/settings.md").read_text() == markdown(), "run `make settings-page`"
