@@ -2,7 +2,8 @@
 """copy(): the bytes of a source onto a target, past the page cache, in parallel, and never half bootable.
 
 What is a hole or zeros in the image is zeroed on the disk, never skipped: the disk may hold another tenant's bytes.
-The first and the last MiB of the disk are zeroed before the first byte and written after the last one is flushed.
+The first and the last MiB of the disk are zeroed before the first byte and written after the last one is flushed, and
+after the checksum has held. It is that of the bytes which are written: no byte of the image is read twice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
+from snf_image_host.checksum import Checksum, RunningDigest
 from snf_image_host.progress import Progress
 from snf_image_host.sources import Extent, Source
 from snf_image_host.targets import EDGE, Target
@@ -31,7 +33,7 @@ def check_fits(source: Source, target: Target) -> None:
         raise ImageError(f"{source.name} is the disk {target.name} itself: give another image")
 
 
-def copy(source: Source, target: Target, progress: Progress) -> None:
+def copy(source: Source, target: Target, progress: Progress, checksum: Checksum | None = None) -> None:
     """Make the disk begin with the image. What that does not fill of the disk's first and last MiB is zeroed.
 
     All other bytes beyond the image, and with `null` the whole disk, are left alone. Returns when all is on stable
@@ -42,11 +44,13 @@ def copy(source: Source, target: Target, progress: Progress) -> None:
         return
     check_fits(source, target)
     target.wipe_ends()
+    digest = RunningDigest(checksum)
     with source.direct():
-        _copy_middle(source, target, progress)
+        head = _read(source, target, Extent(0, min(EDGE, source.size)), huge_pages(EDGE), digest)
+        _copy_middle(source, target, progress, digest)
         target.flush()
         try:
-            _copy_ends(source, target)
+            _copy_ends(source, target, head, digest)
         except BaseException:
             target.wipe_ends()
             raise
@@ -61,38 +65,45 @@ def pieces(source: Source, start: int, end: int, longest_hole: int) -> Iterator[
             yield Extent(extent.offset + at, min(step, extent.length - at), extent.is_data)
 
 
-def _copy_middle(source: Source, target: Target, progress: Progress) -> None:
+def _copy_middle(source: Source, target: Target, progress: Progress, digest: RunningDigest) -> None:
     end = min(source.size, _tail_start(target))
     with BufferRing(WORKERS, lambda done: progress.copied(done, source.size)) as ring:
         for piece in pieces(source, EDGE, end, _ZERO_STEP):
-            ring.submit(ring.take(), partial(_transfer, source, target, piece))
+            ring.submit(ring.take(), partial(_transfer, source, target, piece, digest))
         ring.drain()
 
 
-def _copy_ends(source: Source, target: Target) -> None:
+def _copy_ends(source: Source, target: Target, head: memoryview, digest: RunningDigest) -> None:
     """The tail first: while the head is missing, nothing boots."""
-    buffer = huge_pages(EDGE)
-    tail = _tail_start(target)
-    if source.size > tail:
-        target.write_sparsely(_read(source, target, Extent(tail, source.size - tail), buffer), tail)
-    head = _read(source, target, Extent(0, min(EDGE, source.size)), buffer)
+    start = _tail_start(target)
+    tail = memoryview(b"")
+    if source.size > start:
+        tail = _read(source, target, Extent(start, source.size - start), huge_pages(EDGE), digest)
+    digest.check(source.name)
     source.check_unchanged()
+    target.write_sparsely(tail, start)
     target.flush()
     target.write_sparsely(head, 0)
     target.flush()
 
 
-def _transfer(source: Source, target: Target, piece: Extent, buffer: memoryview) -> int:
-    if piece.is_data:
-        target.write_sparsely(_read(source, target, piece, buffer), piece.offset)
-    else:
-        target.zero(piece.offset, target.rounded(piece.offset + piece.length) - piece.offset)
+def _transfer(source: Source, target: Target, piece: Extent, digest: RunningDigest, buffer: memoryview) -> int:
+    try:
+        if piece.is_data:
+            target.write_sparsely(_read(source, target, piece, buffer, digest), piece.offset)
+        else:
+            digest.add_zeros(piece.offset, piece.length)
+            target.zero(piece.offset, target.rounded(piece.offset + piece.length) - piece.offset)
+    except BaseException:
+        digest.give_up()
+        raise
     return piece.length
 
 
-def _read(source: Source, target: Target, piece: Extent, buffer: memoryview) -> memoryview:
+def _read(source: Source, target: Target, piece: Extent, buffer: memoryview, digest: RunningDigest) -> memoryview:
     """The bytes of a piece, with zeros up to where a write to the target may end."""
     source.read(buffer, piece.offset, piece.length)
+    digest.add(piece.offset, buffer[: piece.length])
     padded = target.rounded(piece.offset + piece.length) - piece.offset
     buffer[piece.length : padded] = bytes(padded - piece.length)
     return buffer[:padded]

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from block_devices import loop_device
+from snf_image_host.checksum import Checksum
 from snf_image_host.pipeline import check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.sources import open_source
@@ -54,13 +55,13 @@ def make_disk(directory: Path, size: int) -> Path:
     return directory / "disk"
 
 
-def deploy(directory: Path, disk: Path, log: io.StringIO | None = None) -> None:
+def deploy(directory: Path, disk: Path, log: io.StringIO | None = None, checksum: Checksum | None = None) -> None:
     with (
         Progress.start("inst", "", log=log or io.StringIO()) as progress,
         open_source("image", directory) as source,
         open_target(disk) as target,
     ):
-        copy(source, target, progress)
+        copy(source, target, progress, checksum)
 
 
 def expected(image: bytes, size: int) -> bytes:
@@ -200,11 +201,17 @@ def ends(disk: Path) -> bytes:
         return first + file.read()
 
 
-def test_an_interrupt_stops_the_copy_and_leaves_no_thread_and_nothing_bootable(directory: Path) -> None:
+WRONG = Checksum("sha256", "0" * 64)
+
+
+@pytest.mark.parametrize("checksum", [None, WRONG])
+def test_an_interrupt_stops_the_copy_and_leaves_no_thread_and_nothing_bootable(
+    directory: Path, checksum: Checksum | None
+) -> None:
     make_image(directory, [(True, 64 * MIB)])
     disk = make_disk(directory, 64 * MIB)
     with pytest.raises(KeyboardInterrupt):
-        deploy(directory, disk, Terminal(1))
+        deploy(directory, disk, Terminal(1), checksum)
     assert threading.enumerate() == [threading.main_thread()]
     assert ends(disk) == bytes(2 * EDGE)
 
@@ -220,11 +227,14 @@ class Truncation(Terminal):
         os.truncate(self.image, 30 * MIB + 5)
 
 
-def test_an_image_that_is_cut_during_the_copy_leaves_nothing_bootable(directory: Path) -> None:
+@pytest.mark.parametrize("checksum", [None, WRONG])
+def test_an_image_that_is_cut_during_the_copy_leaves_nothing_bootable(
+    directory: Path, checksum: Checksum | None
+) -> None:
     make_image(directory, [(True, 64 * MIB)])
     disk = make_disk(directory, 64 * MIB)
     with pytest.raises(ImageError, match=r"image 'image' (ends at byte|was changed)"):
-        deploy(directory, disk, Truncation(directory / "image"))
+        deploy(directory, disk, Truncation(directory / "image"), checksum)
     assert threading.enumerate() == [threading.main_thread()]
     assert ends(disk) == bytes(2 * EDGE)
 
@@ -246,7 +256,8 @@ def test_an_image_that_is_written_during_the_copy_leaves_nothing_bootable(direct
 
 
 @pytest.mark.root
-def test_a_full_file_system_below_the_disk_ends_the_copy(directory: Path) -> None:
+@pytest.mark.parametrize("checksum", [None, WRONG])
+def test_a_full_file_system_below_the_disk_ends_the_copy(directory: Path, checksum: Checksum | None) -> None:
     make_image(directory, [(True, 40 * MIB)])
     (directory / "mnt").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16M", "tmpfs", str(directory / "mnt")], check=True)
@@ -255,7 +266,7 @@ def test_a_full_file_system_below_the_disk_ends_the_copy(directory: Path) -> Non
         disk.touch()
         os.truncate(disk, 48 * MIB)
         with pytest.raises(DiskError, match="No space left on device; make space"):
-            deploy(directory, disk)
+            deploy(directory, disk, checksum=checksum)
         assert threading.enumerate() == [threading.main_thread()]
         assert ends(disk) == bytes(2 * EDGE)
     finally:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""img_checksum: over exactly the bytes that are written, and a disk that does not boot when it does not hold."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snf_image_host.checksum import Checksum, RunningDigest
+from snf_image_host.pipeline import copy
+from snf_image_host.progress import Progress
+from snf_image_host.sources import open_source
+from snf_image_host.targets import EDGE, open_target
+from snf_image_shared.errors import ImageError
+
+MIB = 1 << 20
+# Data and holes, longer and shorter than a transfer, and an odd end within the disk's last MiB.
+LAYOUT = [(True, 3 * MIB), (False, 9 * MIB), (True, 5 * MIB + 4096), (False, 70 * MIB), (True, 2 * MIB + 77)]
+SIZE = sum(length for _, length in LAYOUT)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """On a file system with O_DIRECT, as /tmp may be none."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        yield Path(name)
+
+
+def make_image(directory: Path, layout: list[tuple[bool, int]]) -> Path:
+    """The sparse file `image` of (is data, length) runs."""
+    image = directory / "image"
+    with image.open("wb") as file:
+        end = 0
+        for is_data, length in layout:
+            if is_data:
+                os.pwrite(file.fileno(), os.urandom(length), end)
+            end += length
+        file.truncate(end)
+    return image
+
+
+def make_disk(directory: Path, size: int) -> Path:
+    disk = directory / "disk"
+    disk.write_bytes(b"\xa5" * size)
+    return disk
+
+
+def deploy(directory: Path, checksum: Checksum, log: io.StringIO | None = None) -> None:
+    with (
+        Progress.start("inst", "", log=log or io.StringIO()) as progress,
+        open_source("image", directory) as source,
+        open_target(directory / "disk") as target,
+    ):
+        copy(source, target, progress, checksum)
+
+
+def checksum_of(image: Path, algorithm: str = "sha256") -> Checksum:
+    return Checksum(algorithm, hashlib.new(algorithm, image.read_bytes()).hexdigest())
+
+
+def ends(disk: Path) -> bytes:
+    with disk.open("rb") as file:
+        first = file.read(EDGE)
+        file.seek(-EDGE, os.SEEK_END)
+        return first + file.read()
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_an_image_with_its_own_checksum_is_deployed(directory: Path, algorithm: str) -> None:
+    image = make_image(directory, LAYOUT)
+    disk = make_disk(directory, SIZE)
+    deploy(directory, checksum_of(image, algorithm))
+    assert disk.read_bytes() == image.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "where", [0, EDGE - 1, EDGE, 5 * MIB, 40 * MIB, SIZE - EDGE - 1, SIZE - EDGE, SIZE - 1], ids=lambda at: f"byte {at}"
+)
+def test_one_other_byte_anywhere_leaves_a_disk_that_does_not_boot(directory: Path, where: int) -> None:
+    image = make_image(directory, LAYOUT)
+    disk = make_disk(directory, SIZE)
+    right = checksum_of(image)
+    with image.open("r+b") as file:
+        file.seek(where)
+        byte = file.read(1)[0]
+        file.seek(where)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(ImageError) as caught:
+        deploy(directory, right)
+    found = hashlib.sha256(image.read_bytes()).hexdigest()
+    assert f"image 'image' has the sha256 {found}, and img_checksum expects {right.digest}: " in str(caught.value)
+    assert ends(disk) == bytes(2 * EDGE)
+    assert threading.enumerate() == [threading.main_thread()]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    layout=st.lists(st.tuples(st.booleans(), st.integers(1, 6 * MIB)), min_size=1, max_size=5),
+    room=st.one_of(st.just(0), st.integers(0, 3 * MIB)),
+)
+def test_it_is_the_checksum_of_the_whole_image_on_a_disk_of_any_size(layout: list[tuple[bool, int]], room: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        directory = Path(name)
+        image = make_image(directory, layout)
+        make_disk(directory, image.stat().st_size + room)
+        deploy(directory, checksum_of(image))
+
+
+class Swap(io.StringIO):
+    """A terminal; when the copy is first shown on it, one byte of the image's head is another, and its time the old."""
+
+    def __init__(self, image: Path) -> None:
+        super().__init__()
+        self.image = image
+        self.is_done = False
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if "copy [" in text and not self.is_done:
+            self.is_done = True
+            times = self.image.stat()
+            with self.image.open("r+b") as file:
+                byte = file.read(1)[0]
+                file.seek(0)
+                file.write(bytes([byte ^ 1]))
+            os.utime(self.image, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return len(text)
+
+
+def test_what_was_checked_is_what_is_written_even_if_the_image_is_exchanged_meanwhile(directory: Path) -> None:
+    image = make_image(directory, LAYOUT)
+    disk = make_disk(directory, SIZE)
+    before = image.read_bytes()
+    swap = Swap(image)
+    deploy(directory, checksum_of(image), swap)
+    assert swap.is_done
+    assert disk.read_bytes() == before != image.read_bytes()
+
+
+def test_pieces_count_in_the_order_of_their_offsets_however_they_come() -> None:
+    content = os.urandom(300_000)
+    digest = RunningDigest(Checksum("sha256", hashlib.sha256(content).hexdigest()))
+    pieces = [(at, memoryview(content)[at : at + 10_000]) for at in range(0, len(content), 10_000)]
+    threads = [threading.Thread(target=digest.add, args=piece) for piece in reversed(pieces)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    digest.check("image")
+
+
+def test_nobody_waits_for_a_piece_that_will_not_come() -> None:
+    digest = RunningDigest(Checksum("sha256", "0" * 64))
+    thread = threading.Thread(target=digest.add, args=(10, memoryview(b"later")))
+    thread.start()
+    digest.give_up()
+    thread.join()
