@@ -216,10 +216,10 @@ class _Question:
         """Where the answer redirects to, or "". Raises _RefusedError, ConfigurationError when curl cannot be run."""
         if finished.status in _TOO_LARGE:
             raise _RefusedError(f"larger than {self.settings.fetch_max_size} bytes (FETCH_MAX_SIZE)")
-        before, mark, after = finished.stderr.rpartition(_MARK)
+        _, mark, after = finished.stderr.rpartition(_MARK)
         if not mark:
-            last = (before or finished.stderr).strip().rpartition("\n")[2]
-            raise ConfigurationError(f"curl cannot be run: {last or finished.status}; correct CURL in snf-image.conf")
+            why = after.strip().partition("\n")[0] or f"status {finished.status}"
+            raise ConfigurationError(f"curl cannot be run: {why}; correct CURL in snf-image.conf")
         code, location, reason = [*after.split("\n"), "", "", ""][:3]
         if finished.status == _TIMED_OUT:
             raise _RefusedError(f"no whole answer within {self.settings.fetch_timeout:g} seconds (FETCH_TIMEOUT)")

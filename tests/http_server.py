@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real servers on a free port of this machine, in threads: HTTP(S) with real faults, and just enough of FTP."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+_CHUNK = 1024
+
+
+class How(Enum):
+    """What becomes of the body on its way: it comes with its length, in chunks, without an end, cut in the middle of
+    it, a byte now and then without an end, only when the test lets it go; or the connection is closed without a word.
+    """
+
+    WHOLE = auto()
+    CHUNKED = auto()
+    ENDLESS = auto()
+    CUT = auto()
+    TRICKLED = auto()
+    HELD = auto()
+    DROPPED = auto()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one path of a server gives. `once`: to the first GET, and then 404 to whoever asks."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    how: How = How.WHOLE
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it came. `target` is the path with its query, or a whole URL for a proxy."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class HttpServer:
+    """A running server: `url` without a slash at its end, and all that it was `asked`, in order."""
+
+    def __init__(self, server: ThreadingHTTPServer, scheme: str) -> None:
+        host, port = server.server_address[:2]
+        self.url = f"{scheme}://{host!s}:{port}"
+        self.port = int(port)
+        self.asked: list[Asked] = []
+        self.came = threading.Event()
+        self.let_go = threading.Event()
+        self.ended = threading.Event()
+
+    @property
+    def methods(self) -> list[str]:
+        """Of all requests."""
+        return [each.method for each in self.asked]
+
+
+@contextmanager
+def http_server(
+    answers: Mapping[str, Answer], host: str = "127.0.0.1", certificate: Path | None = None
+) -> Iterator[HttpServer]:
+    """Serve `answers` (path without query -> answer; all else is 404). With a certificate, see self_signed(), HTTPS."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        do_HEAD = do_POST = do_PUT = do_CONNECT = do_OPTIONS = do_GET  # noqa: N815 - the names that the library looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            """The test's own output is read by people."""
+
+        def _answer(self) -> None:
+            path = self.path.partition("?")[0]
+            with lock:
+                served.asked.append(Asked(self.command, self.path, dict(self.headers)))
+                is_first = sum(each.target == self.path for each in served.asked) == 1
+                served.came.set()
+            found = answers.get(path, Answer(b"there is nothing here", 404))
+            if found.once and not (is_first and self.command == "GET"):
+                found = Answer(b"it is used up", 404)
+            self.close_connection = True
+            with suppress(ConnectionError, ssl.SSLError):
+                self._send(found)
+
+        def _send(self, answer: Answer) -> None:
+            if answer.how is How.DROPPED:
+                return
+            if answer.how is How.HELD:
+                served.let_go.wait()
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            match answer.how:
+                case How.WHOLE | How.HELD | How.CUT:
+                    self.send_header("Content-Length", str(len(answer.body)))
+                case How.CHUNKED | How.ENDLESS | How.TRICKLED:
+                    self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self._send_body(answer)
+
+        def _send_body(self, answer: Answer) -> None:
+            match answer.how:
+                case How.WHOLE | How.HELD:
+                    self.wfile.write(answer.body)
+                case How.CUT:
+                    self.wfile.write(answer.body[: len(answer.body) // 2])
+                case How.CHUNKED:
+                    for start in range(0, len(answer.body), _CHUNK):
+                        self._chunk(answer.body[start : start + _CHUNK])
+                    self._chunk(b"")
+                case How.ENDLESS:
+                    while True:
+                        self._chunk(b"x" * _CHUNK)
+                case How.TRICKLED:
+                    while not served.ended.wait(0.05):
+                        self._chunk(b"x")
+
+        def _chunk(self, content: bytes) -> None:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+
+    lock = threading.Lock()
+    server = ThreadingHTTPServer((host, 0), Handler)
+    server.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    served = HttpServer(server, "https" if certificate else "http")
+    with _served(server):
+        try:
+            yield served
+        finally:
+            served.ended.set()
+            served.let_go.set()
+
+
+def self_signed(directory: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed but itself, and its key, in one file."""
+    path = directory / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(path), "-out", str(path)]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "3650"]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+@contextmanager
+def ftp_server(files: Mapping[str, bytes], user: str, password: str) -> Iterator[int]:
+    """Serve files by name to one user, in passive mode; its port."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            listener = socket.create_server(("127.0.0.1", 0))
+            with listener, suppress(ConnectionError):
+                self._say("220 ready")
+                given = ""
+                for line in self.rfile:
+                    word, _, value = line.decode().strip().partition(" ")
+                    match word:
+                        case "USER":
+                            given = value
+                            self._say("331 and the password?")
+                        case "PASS":
+                            self._say("230 in" if (given, value) == (user, password) else "530 no")
+                        case "PWD":
+                            self._say('257 "/"')
+                        case "TYPE":
+                            self._say("200 so be it")
+                        case "EPSV":
+                            self._say(f"229 come in (|||{listener.getsockname()[1]}|)")
+                        case "SIZE":
+                            self._say(f"213 {len(files[value])}" if value in files else "550 there is none")
+                        case "RETR" if value in files:
+                            self._say("150 here it comes")
+                            connection, _ = listener.accept()
+                            with connection:
+                                connection.sendall(files[value])
+                            self._say("226 that was it")
+                        case "QUIT":
+                            self._say("221 bye")
+                            return
+                        case _:
+                            self._say("550 no")
+
+        def _say(self, text: str) -> None:
+            self.wfile.write(text.encode() + b"\r\n")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    with _served(server):
+        yield server.server_address[1]
+
+
+@contextmanager
+def _served(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
