@@ -64,7 +64,7 @@ def update(order: Order, say: Say) -> bool:
     if not order.force and is_current(order.destination, key):
         return False
     require(order)
-    with _held(order.cache, say), _held(order.destination.parent, say):
+    with held(order.cache, say), held(order.destination.parent, say):
         if not order.force and is_current(order.destination, key):
             return False
         _require_ours(order.cache)
@@ -106,10 +106,10 @@ def require(order: Order) -> None:
         missing.append("debian-archive-keyring")
     if missing:
         raise ConfigurationError(f"programs are missing: apt-get install {' '.join(missing)}")
-    _require_room(order.destination.parent, _HELPER_NEEDS, "--dest")
+    require_room(order.destination.parent, _HELPER_NEEDS, "--dest")
 
 
-def _require_room(directory: Path, needed: int, option: str) -> None:
+def require_room(directory: Path, needed: int, option: str) -> None:
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
@@ -126,13 +126,13 @@ def _require_ours(cache: Path) -> None:
 
 
 @contextmanager
-def _held(directory: Path, say: Say) -> Iterator[None]:
+def held(directory: Path, say: Say) -> Iterator[None]:
     with locked(directory, lambda: say(f"another build is at work in {directory}: waiting for it")):
         yield
 
 
 def _build_root(order: Order, recipe: Recipe, base: Path, say: Say) -> None:
-    _require_room(order.cache, _ROOT_NEEDS, "--cache")
+    require_room(order.cache, _ROOT_NEEDS, "--cache")
     archive = find_archive(order.mirror, order.suite)
     if archive.security is None:
         say(f"warning: {archive.mirror}-security does not answer: the helper gets no security updates")

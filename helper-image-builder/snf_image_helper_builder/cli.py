@@ -1,88 +1,222 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""snf-image-update-helper: the command that makes and checks the helper image. Exception -> one line -> exit code."""
+"""snf-image-update-helper and snf-image-dump-helper: exception -> one line -> exit code."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
-from snf_image_helper_builder.build import Order, update
+from snf_image_helper_builder import build, code, fetch
 from snf_image_helper_builder.debian import apt_mirror
+from snf_image_helper_builder.download import Origin
+from snf_image_helper_builder.dump import dump
+from snf_image_helper_builder.recipe import Recipe
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError, DiskError, SnfImageError
 from snf_image_shared.manifest import Manifest
 
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy")
+HELPER = Path("/var/lib/snf-image/helper")
+CACHE = Path("/var/cache/snf-image")
+KEYRING = Path("/etc/snf-image/helper-keyring.gpg")
+SUITE = "trixie"
 
 
-def main(argv: list[str] | None = None, root: Path = Path("/")) -> int:
-    """Run the command to its exit code. `root` is the file system the provider is installed in."""
-    options = _parser(root).parse_args(argv)
+class Configured(Protocol):
+    """What the administrator's settings say of the helper image; the commands of an installed provider read them."""
+
+    @property
+    def helper_dir(self) -> Path: ...
+
+    @property
+    def helper_url(self) -> str: ...
+
+
+Configuration = Callable[[], Configured]
+
+
+def main(argv: Sequence[str] | None = None, configuration: Configuration | None = None, root: Path = Path("/")) -> int:
+    """Run snf-image-update-helper to its exit code. `root` is the file system the provider is installed in."""
+    parser = update_parser()
+    options = parser.parse_args(argv)
+    return _ended(parser.prog, lambda: _update_helper(options, configuration, root))
+
+
+def dump_main(
+    argv: Sequence[str] | None = None, configuration: Configuration | None = None, root: Path = Path("/")
+) -> int:
+    """Run snf-image-dump-helper to its exit code."""
+    parser = dump_parser()
+    options = parser.parse_args(argv)
+    return _ended(parser.prog, lambda: _dump_helper(options, configuration, root))
+
+
+def update_parser() -> argparse.ArgumentParser:
+    """The options of snf-image-update-helper."""
+    parser = argparse.ArgumentParser(
+        prog="snf-image-update-helper",
+        description="Build the image of the helper VM from Debian packages, or fetch a published one, "
+        "or say that it is up to date. However it ends, the old image stays until the new one is complete.",
+        epilog=_status("--check found the image incomplete, a published one is not what it should be"),
+    )
+    add = parser.add_argument
+    add("--dest", type=Path, metavar="DIR", help=f"where it goes (HELPER_DIR of snf-image.conf, or {HELPER})")
+    add(
+        *("-u", "--url"),
+        metavar="URL",
+        help="fetch it instead of building it: the URL (http, https, file) or path of a tarball that "
+        "snf-image-dump-helper made, or of the directory it lies in. Its .sha256 and its signature, .asc, lie beside "
+        "it. HELPER_URL in snf-image.conf says the same for good",
+    )
+    add(
+        "--sha256",
+        type=_sha256,
+        metavar="HEX",
+        help="the tarball's sha256, from somewhere you trust; then no signature is asked for",
+    )
+    add("--keyring", type=Path, metavar="FILE", help=f"with the keys that may have signed it ({KEYRING})")
+    add("--build", action="store_true", help="build it here, whatever HELPER_URL says")
+    add("--cache", type=Path, metavar="DIR", help=f"for the Debian root it is built from ({CACHE})")
+    add("--mirror", metavar="URL", help="Debian mirror to build from (the one of this machine's apt)")
+    add("--suite", default=SUITE, help="Debian release to build from (%(default)s)")
+    add(
+        *("-f", "--force"),
+        action="store_true",
+        help="build or fetch all of it anew, for instance to get security updates",
+    )
+    add("--check", action="store_true", help="change nothing: is the helper complete and of this version?")
+    add("-q", "--quiet", action="store_true", help="say nothing but errors and warnings")
+    add("-y", action="store_true", help="accepted for old scripts; nothing is ever asked")
+    add("-c", action=_Refused, help="refused: what is fetched is always checked; see --sha256")
+    add("--version", action="version", version=__version__)
+    return parser
+
+
+def dump_parser() -> argparse.ArgumentParser:
+    """The options of snf-image-dump-helper."""
+    parser = argparse.ArgumentParser(
+        prog="snf-image-dump-helper",
+        description="Pack the installed image of the helper VM into one file for other nodes, with its checksum beside "
+        "it. The same image gives the same file.",
+        epilog=_status("the helper image is missing or not complete"),
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="where the tarball and its .sha256 go")
+    parser.add_argument(
+        "--helper", type=Path, metavar="DIR", help=f"the image to pack (HELPER_DIR of snf-image.conf, or {HELPER})"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser
+
+
+def _update_helper(options: argparse.Namespace, configuration: Configuration | None, root: Path) -> None:
+    helper, published = _configured(configuration, root)
+    destination = (options.dest or helper).absolute()
+    if options.check:
+        _check(destination, options.quiet)
+        return
+    published = "" if options.build else options.url or published
+    if (options.sha256 or options.keyring) and not published:
+        raise ConfigurationError("--sha256 and --keyring are for a published helper: give its --url")
+    say = _silence if options.quiet else _clock()
+    env = {name: os.environ[name] for name in _PROXIES if name in os.environ}
+    if published:
+        key = build.inputs(Recipe(options.suite), code.packages())
+        keyring = (options.keyring or _below(root, KEYRING)).absolute()
+        origin = Origin.of(published, env)
+        order = fetch.Order(destination, origin, keyring, key, sha256=options.sha256, force=options.force)
+        done = fetch.install_published(order, say)
+    else:
+        done = build.update(
+            build.Order(
+                destination=destination,
+                cache=(options.cache or _below(root, CACHE)).absolute(),
+                mirror=options.mirror or apt_mirror(),
+                suite=options.suite,
+                force=options.force,
+                env=env,
+            ),
+            say,
+        )
+    say(f"the helper {__version__} is {'ready' if done else 'up to date'} in {destination}")
+
+
+def _check(helper: Path, quiet: bool) -> None:
+    manifest = Manifest.load(helper)
+    manifest.check(helper, deep=True)
+    if not quiet:
+        print(f"{helper}: helper {manifest.version}, Debian {manifest.suite}, Linux {manifest.kernel}: complete")
+
+
+def _dump_helper(options: argparse.Namespace, configuration: Configuration | None, root: Path) -> None:
+    helper = options.helper or _configured(configuration, root)[0]
+    tarball = dump(helper.absolute(), options.directory.absolute())
+    if not options.quiet:
+        path = shlex.quote(str(tarball))
+        print(f"{tarball} and its .sha256 are ready. Sign it where your key is:")
+        print(f"    gpg --armor --detach-sign {path}")
+        print(f"Publish the three files, and on other nodes, with your public key in {KEYRING}:")
+        print("    snf-image-update-helper --url URL")
+
+
+def _configured(configuration: Configuration | None, root: Path) -> tuple[Path, str]:
+    """Where the helper lies, and where published ones do."""
+    if configuration is None:
+        return _below(root, HELPER), ""
+    settings = configuration()
+    return settings.helper_dir, settings.helper_url
+
+
+def _below(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _ended(command: str, work: Callable[[], None]) -> int:
+    """Do the work; what went wrong is one line on standard error."""
     signal.signal(signal.SIGTERM, _terminated)
     # The host tier reads the helper, and the VM the root: neither may depend on who types the command.
     os.umask(0o022)
     try:
-        return _check(options) if options.check else _update(options)
+        work()
     except SnfImageError as error:
-        return _refuse(str(error), error.exit_code)
+        return _refuse(command, str(error), error.exit_code)
     except OSError as error:
-        return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}", DiskError.exit_code)
+        return _refuse(command, f"{error.filename or 'the system'}: {error.strerror or error}", DiskError.exit_code)
     except KeyboardInterrupt:
-        return _refuse("interrupted: the helper is as it was", 130)
-
-
-def _update(options: argparse.Namespace) -> int:
-    say = _silence if options.quiet else _clock()
-    order = Order(
-        destination=options.dest.absolute(),
-        cache=options.cache.absolute(),
-        mirror=options.mirror or apt_mirror(),
-        suite=options.suite,
-        force=options.force,
-        env={name: os.environ[name] for name in _PROXIES if name in os.environ},
-    )
-    done = update(order, say)
-    say(f"the helper {__version__} is {'ready' if done else 'up to date'} in {order.destination}")
+        return _refuse(command, "interrupted: everything is as it was", 130)
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
-    manifest = Manifest.load(options.dest)
-    manifest.check(options.dest, deep=True)
-    if not options.quiet:
-        print(f"{options.dest}: helper {manifest.version}, Debian {manifest.suite}, Linux {manifest.kernel}: complete")
-    return 0
+class _Refused(argparse.Action):
+    """An option of old that would do harm: it takes no value, and is an error."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        parser.error("-c: what is fetched is always checked; give its --sha256 where there is no signature")
 
 
-def _parser(root: Path) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="snf-image-update-helper",
-        description="Build the image of the helper VM from Debian packages, or say that it is up to date.",
-        epilog=f"Exit status: 0 done, 2 wrong usage, {ConfigurationError.exit_code} the machine is not set up for it "
-        f"or --check found the helper incomplete, {DiskError.exit_code} no space or an I/O error, 1 anything else.",
+def _sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError("a sha256 has 64 hexadecimal digits")
+    return text.lower()
+
+
+def _status(refused: str) -> str:
+    return (
+        f"Exit status: 0 done, 2 wrong usage, {ConfigurationError.exit_code} the machine is not set up for it or "
+        f"{refused}, {DiskError.exit_code} no space or an I/O error, 1 anything else."
     )
-    add = parser.add_argument
-    add(
-        "--dest",
-        type=Path,
-        default=root / "var/lib/snf-image/helper",
-        metavar="DIR",
-        help="where it goes (%(default)s)",
-    )
-    add("--cache", type=Path, default=root / "var/cache/snf-image", metavar="DIR", help="for the root (%(default)s)")
-    add("--mirror", metavar="URL", help="Debian mirror (the one of this machine's apt)")
-    add("--suite", default="trixie", help="Debian release (%(default)s)")
-    add("--force", action="store_true", help="build all of it anew, for instance to get security updates")
-    add("--check", action="store_true", help="build nothing: is the helper complete and of this version?")
-    add("-q", "--quiet", action="store_true", help="say nothing but errors")
-    add("--version", action="version", version=__version__)
-    return parser
 
 
 def _clock() -> Callable[[str], None]:
@@ -94,12 +228,13 @@ def _clock() -> Callable[[str], None]:
     return say
 
 
-def _silence(_line: str) -> None:
-    pass
+def _silence(line: str) -> None:
+    if line.startswith("warning: "):
+        print(line, file=sys.stderr)
 
 
-def _refuse(reason: str, status: int) -> int:
-    print(f"snf-image-update-helper: {reason}", file=sys.stderr)
+def _refuse(command: str, reason: str, status: int) -> int:
+    print(f"{command}: {reason}", file=sys.stderr)
     return status
 
 

@@ -57,6 +57,16 @@ def replacement(place: Path, mode: int) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+@contextmanager
+def scratch_beside(place: Path) -> Iterator[Path]:
+    """An empty directory beside `place`, gone afterwards; remove_stale() knows it, should we be killed."""
+    scratch = Path(tempfile.mkdtemp(prefix=_prefix(place), dir=place.parent))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def remove_stale(place: Path) -> None:
     """Remove what killed builds left for `place`, whose name may be a pattern. The caller holds the lock."""
     for left in place.parent.glob(_prefix(place) + "*"):

@@ -47,6 +47,15 @@ class Places:
         return self.prefix / "lib/snf-image"
 
 
+@dataclass(frozen=True)
+class Start:
+    """How a command starts: what is filled into the template for it."""
+
+    module: str
+    arguments: str
+    template: str = "script.in"
+
+
 def main() -> None:
     """Parse the options of `make install` and install everything."""
     os.umask(0o022)
@@ -88,7 +97,7 @@ def install_os_definition(places: Places) -> None:
     """The directory that Ganeti reads, and the administrator's commands."""
     directory = places.prefix / "share/ganeti/os/snf-image"
     for name in SCRIPTS:
-        _script(places, directory / name, "snf_image_host.cli", f'"{name}", ROOT')
+        _script(places, directory / name, Start("snf_image_host.cli", f'"{name}", ROOT'))
     for name in ("ganeti_api_version", "parameters.list"):
         _copy(HERE / name, places.below(directory / name))
     variants = places.etc / "ganeti/snf-image/variants.list"
@@ -97,8 +106,10 @@ def install_os_definition(places: Places) -> None:
     # Relative, so that it also holds below DESTDIR.
     up = Path(*[".."] * (len(directory.parts) - 1))
     link.symlink_to(up / variants.relative_to("/"))
-    _script(places, places.prefix / "sbin/snf-image-update-helper", "snf_image_helper_builder.cli", "root=ROOT")
-    _script(places, places.prefix / "sbin/snf-image-config", "snf_image_host.config_command", "ROOT")
+    for name, function in (("snf-image-update-helper", "main"), ("snf-image-dump-helper", "dump_main")):
+        command = places.prefix / "sbin" / name
+        _script(places, command, Start("snf_image_helper_builder.cli", function, "helper-command.in"))
+    _script(places, places.prefix / "sbin/snf-image-config", Start("snf_image_host.config_command", "ROOT"))
 
 
 def install_settings(places: Places) -> None:
@@ -125,14 +136,14 @@ def _sources() -> Iterator[Path]:
         yield copy
 
 
-def _script(places: Places, path: Path, module: str, arguments: str) -> None:
-    text = (HERE / "script.in").read_text(encoding="utf-8")
+def _script(places: Places, path: Path, start: Start) -> None:
+    text = (HERE / start.template).read_text(encoding="utf-8")
     values = {
         "@SCRIPT@": path.name,
         "@DEPTH@": str(len(path.parts) - 2),
         "@LIBDIR@": str(places.library.relative_to("/")),
-        "@MODULE@": module,
-        "@ARGUMENTS@": arguments,
+        "@MODULE@": start.module,
+        "@ARGUMENTS@": start.arguments,
     }
     for mark, value in values.items():
         text = text.replace(mark, value)
