@@ -148,6 +148,20 @@ def test_what_was_checked_is_what_is_written_even_if_the_image_is_exchanged_mean
     assert disk.read_bytes() == before != image.read_bytes()
 
 
+def test_a_piece_that_cannot_be_read_ends_the_copy_though_others_wait_for_it(directory: Path) -> None:
+    image = make_image(directory, LAYOUT)
+    disk = make_disk(directory, SIZE)
+    with (
+        Progress.start("inst", "", log=io.StringIO()) as progress,
+        open_source("image", directory) as source,
+        open_target(disk) as target,
+    ):
+        os.truncate(image, 3 * MIB + 5)  # what follows is taken for a hole
+        with pytest.raises(ImageError, match="image 'image' ends at byte"):
+            copy(source, target, progress, Checksum("sha256", "0" * 64))
+    assert threading.enumerate() == [threading.main_thread()]
+
+
 def test_pieces_count_in_the_order_of_their_offsets_however_they_come() -> None:
     content = os.urandom(300_000)
     digest = RunningDigest(Checksum("sha256", hashlib.sha256(content).hexdigest()))
