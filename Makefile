@@ -52,6 +52,10 @@ conformance: $(VENV)/.ready ## Write docs/conformance.md from the markers of the
 settings-page: $(VENV)/.ready ## Write docs/settings.md from the table in the settings' code
 	$(BIN)/python -c 'from snf_image_host.settings_manual import markdown; print(markdown(), end="")' >docs/settings.md
 
+.PHONY: parameters
+parameters: $(VENV)/.ready ## Write parameters.list and docs/schema from the registry of the OS parameters
+	$(BIN)/python host/ganeti/generate.py
+
 .PHONY: bench
 bench: setup helper-image ## Measure the helper and the copy against their peers, side by side
 	PYTHONPATH=tests $(BIN)/python -m bench.run

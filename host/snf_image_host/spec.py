@@ -43,7 +43,7 @@ def spec_members(text: str) -> dict[str, str]:
     """
     if not text:
         return {}
-    spec = validate(decode(text), _SPEC, secret=True)
+    spec = validate(decode(text), SPEC_DOCUMENT, secret=True)
     return {name.upper(): value for name, value in spec.model_dump().items() if value is not None}
 
 
@@ -89,4 +89,4 @@ class Spec(BaseModel):
     network: _Network = None
 
 
-_SPEC = TypeAdapter(Spec)
+SPEC_DOCUMENT = TypeAdapter(Spec)

@@ -233,16 +233,6 @@ def test_no_module_is_named_for_nothing() -> None:
     assert leaves.isdisjoint({"utils", "util", "helpers", "base", "manager", "common", "misc"})
 
 
-def test_ganeti_is_told_the_twelve_parameters_and_no_blank_line() -> None:
-    lines = (PROJECT / "host/ganeti/parameters.list").read_text().removesuffix("\n").split("\n")
-    assert {line.split(maxsplit=1)[0] for line in lines} == {
-        *("img_id", "img_format", "img_passwd", "img_passwd_hash", "img_properties", "inst_properties"),
-        *("img_personality", "auth_keys", "os_product_key", "os_answer_file", "config_url", "cloud_userdata"),
-    }
-    assert len(lines) == 12
-    assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
-
-
 def test_every_file_of_a_task_is_in_a_list() -> None:
     the_list = next(module for module in MODULES if module.name == "snf_image_helper.tasks")
     files = {module.name for module in MODULES if module.name.startswith("snf_image_helper.tasks.")}

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes what is published of the OS parameters, from the registry and the models: `make parameters`.
+
+parameters.list beside this file, and docs/schema. A test holds them up to date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snf_image_host.osparams import parameters_list
+from snf_image_host.schemas import published
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Write all files; a schema that is not published any more goes."""
+    (PROJECT / "host/ganeti/parameters.list").write_text(parameters_list(), encoding="ascii")
+    directory = PROJECT / "docs/schema"
+    directory.mkdir(exist_ok=True)
+    for path in directory.glob("*.json"):
+        path.unlink()
+    for name, text in published().items():
+        (directory / name).write_text(text, encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
