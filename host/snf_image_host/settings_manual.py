@@ -71,7 +71,7 @@ name that is no setting is a warning.
 | name | default | meaning |
 | --- | --- | --- |
 {rows}
-Any of these files may also preset an OS parameter, by its name in upper case: {parameters}.
+The main file and a variant may also preset an OS parameter, by its name in upper case: {parameters}.
 
 ## Sources and targets
 
