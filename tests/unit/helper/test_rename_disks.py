@@ -44,10 +44,10 @@ def plant_guest(place: Path, fstab: str = "") -> None:
     (place / "etc/hosts").write_text(f"127.0.1.1 {OLD} web1\n")
 
 
-def run(disk: Disk, job: Job = JOB, **properties: str) -> Listener:
+def run(disk: Disk, old: str = OLD, /, **properties: str) -> Listener:
     """Rename the guest on the disk; what was said."""
     listener = Listener()
-    rename_on(disk, replace(job, properties=properties), listener.reporter)
+    rename_on(disk, replace(JOB, old_hostname=old, properties=properties), listener.reporter)
     return listener
 
 
@@ -144,7 +144,7 @@ def test_nothing_but_what_a_name_needs_is_mounted_and_what_is_missing_does_no_ha
 
 def test_a_guest_of_another_name_is_let_go_of_in_order_and_the_last_word_says_what_to_do(tmp_path: Path) -> None:
     with guest_on(tmp_path / "disk", "ext4", EXT4, 32) as disk:
-        said = run(disk, replace(JOB, old_hostname="mail.example.com"))
+        said = run(disk, "mail.example.com")
         assert said.tasks[-2:] == ["task-start UmountImage", "task-end UmountImage"]
         last = said.warnings[-1]
         assert last.startswith(f"{NOT_RENAMED}: it is called web1, which is not the instance's old name mail.")
