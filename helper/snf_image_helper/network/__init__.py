@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
-from snf_image_helper.network import ifupdown, netplan, networkd, networkmanager
+from snf_image_helper.network import ifupdown, name_servers, netplan, networkd, networkmanager
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.rendering import Facts, Rendered
 
@@ -50,6 +50,18 @@ def choose(guest: Guest) -> Renderer | None:
     if classic:
         return Renderer.IFUPDOWN
     return Renderer.NETWORKMANAGER if _has_networkmanager(guest) else None
+
+
+def files_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Rendered:
+    """All that makes the cards work in this guest, name servers included."""
+    facts = facts_for(renderer, guest, cards)
+    rendered = RENDERERS[renderer](cards, facts)
+    if renderer is Renderer.NETWORKMANAGER or facts.backend == "NetworkManager":
+        return rendered
+    names = name_servers.names_of(guest, resolved=is_enabled(guest, name_servers.RESOLVED))
+    # The hook of ifupdown 0.8.41 for systemd-resolved is there, but does nothing: its assignments are quoted.
+    tell_resolved = renderer is Renderer.IFUPDOWN
+    return rendered.beside(name_servers.render(cards, names, tell_resolved=tell_resolved))
 
 
 def facts_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Facts:

@@ -7,9 +7,12 @@ form "mac/...=logical", so a mapping with a script translates instead. Older ver
 
 from __future__ import annotations
 
-from snf_image_helper.network.cards import Card
+from collections.abc import Sequence
+
+from snf_image_helper.network.addresses import Network
+from snf_image_helper.network.cards import DEFAULTS, Card, Stack
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
-from snf_image_shared.job import Ipv4Method, Ipv6Method
+from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 INTERFACES = "/etc/network/interfaces"
 MAPPING_SCRIPT = "/etc/network/snf-image-by-mac"
@@ -48,36 +51,93 @@ def _mapping(cards: tuple[Card, ...]) -> str:
 
 def _stanzas(card: Card, name: str, facts: Facts) -> str:
     selector = f"mac/{card.mac}" if facts.matches_mac else name
-    parts = [f"\nauto {selector}\nallow-hotplug {selector}\n"]
-    if card.idle:
+    stanzas = {**_ipv4(card), **_ipv6(card)}
+    if not stanzas:
         # Without any stanza ifup would fail, and the networking service with it.
-        parts.append(f"iface {name} inet manual\n    up ip link set dev $IFACE up\n")
+        stanzas = {"inet manual": ["up ip link set dev $IFACE up"]}
+    common = _common(card)
+    text = ""
+    for kind, lines in stanzas.items():
+        text += f"iface {name} {kind}\n" + "".join(f"    {line}\n" for line in (*lines, *common))
+        common = ()
+    return f"\nauto {selector}\nallow-hotplug {selector}\n{text}"
+
+
+def _ipv4(card: Card) -> dict[str, list[str]]:
     match card.ipv4:
         case Ipv4Method.STATIC:
-            parts.append(f"iface {name} inet static\n    address {card.address}\n    netmask {card.netmask}\n")
-            parts.append(_gateway(card))
+            own, *further = card.v4.addresses
+            lines = [f"address {own.address}", f"netmask {own.netmask}", *_gateway(card.v4), *_ups(further, card.v4)]
+            return {"inet static": lines}
         case Ipv4Method.DHCP:
-            parts.append(f"iface {name} inet dhcp\n")
+            # The server may speak of an MTU, too; the last word is the user's.
+            mtu = [f"up {_set_mtu(card)}"] if card.mtu else []
+            return {"inet dhcp": [*mtu, *_ups(card.v4.addresses, card.v4)]}
         case Ipv4Method.NONE:
-            pass
+            return {}
+
+
+def _ipv6(card: Card) -> dict[str, list[str]]:
+    further = _ups(card.v6.addresses, card.v6)
     match card.ipv6:
+        case Ipv6Method.STATIC:
+            own, *others = card.v6.addresses
+            lines = [f"address {own.address}", f"netmask {own.prefix}", *_gateway(card.v6), "privext 0"]
+            # The option accept_ra is Debian's alone. ifup waits until nobody else has the address (dad-attempts).
+            lines.append("pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || true")
+            return {"inet6 static": [*lines, *_ups(others, card.v6)]}
         case Ipv6Method.SLAAC:
-            parts.append(f"iface {name} inet6 auto\n    privext 0\n")
+            return {"inet6 auto": ["privext 0", *further]}
         case Ipv6Method.SLAAC_DHCP:
-            parts.append(f"iface {name} inet6 auto\n    privext 0\n    dhcp 1\n")
+            return {"inet6 auto": ["privext 0", "dhcp 1", *further]}
         case Ipv6Method.DHCP:
-            parts.append(f"iface {name} inet6 dhcp\n")
+            return {"inet6 dhcp": further}
         case Ipv6Method.NONE:
-            pass
-    return "".join(parts)
+            return {}
 
 
-def _gateway(card: Card) -> str:
-    if card.gateway is None:
-        return ""
-    if card.on_link:
-        return f"    up ip route replace default via {card.gateway} dev $IFACE onlink\n"
-    return f"    gateway {card.gateway}\n"
+def _common(card: Card) -> tuple[str, ...]:
+    """What concerns both families. The dns lines are for resolvconf's hook, where there is one."""
+    lines = {
+        f"dns-nameservers {' '.join(card.nameservers)}": card.nameservers,
+        f"dns-search {' '.join(card.search)}": card.search,
+        f"pre-up {_set_mtu(card)}": card.mtu,
+    }
+    return tuple(line for line, wanted in lines.items() if wanted)
+
+
+def _set_mtu(card: Card) -> str:
+    return f"ip link set dev $IFACE mtu {card.mtu}"
+
+
+def _gateway(stack: Stack) -> list[str]:
+    route = stack.gateway
+    return [] if route is None or not _is_plain(route) else [f"gateway {route.gateway}"]
+
+
+def _is_plain(route: Route) -> bool:
+    """Whether every ifupdown can do with the gateway: not all of them say on which card it is."""
+    return not route.on_link and not (route.gateway or "").startswith("fe80:")
+
+
+def _ups(addresses: Sequence[Network], stack: Stack) -> list[str]:
+    """Further addresses, and the routes that have no option of their own."""
+    routes = [route for route in stack.all_routes if route is not stack.gateway or not _is_plain(route)]
+    lines = [f"up ip address replace {address} dev $IFACE" for address in addresses]
+    return [*lines, *(line for route in routes for line in _route(route))]
+
+
+def _route(route: Route) -> list[str]:
+    is_ipv6 = ":" in route.destination
+    command = f"up ip {'-6 ' if is_ipv6 else ''}route replace"
+    destination = "default" if route.destination in DEFAULTS else route.destination
+    via = f" via {route.gateway}" if route.gateway else ""
+    metric = f" metric {route.metric}" if route.metric else ""
+    text = f"{command} {destination}{via} dev $IFACE{metric}"
+    if not route.on_link:
+        return [text]
+    # Linux before 4.16 knows "onlink" of IPv4 alone.
+    return [f"{command} {route.gateway} dev $IFACE", text] if is_ipv6 else [f"{text} onlink"]
 
 
 def _rule(card: Card) -> str:

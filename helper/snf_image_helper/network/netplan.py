@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from snf_image_helper.cloud_init import Json
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
-from snf_image_shared.job import Ipv4Method, Ipv6Method
+from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 DIRECTORY = "/etc/netplan"
 FILE = f"{DIRECTORY}/50-snf-image.yaml"
@@ -22,29 +22,60 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     return Rendered({FILE: FileContent(text, 0o600)}, suffixed(tuple(p for p in facts.competing if p != FILE)))
 
 
-def ethernets(cards: tuple[Card, ...], *, rename: bool = False) -> dict[str, Json]:
-    """The member "ethernets" of version 2; with `rename` the cards are to be called eth0, eth1, ..."""
+def ethernets(cards: tuple[Card, ...]) -> dict[str, Json]:
+    """The member "ethernets" of version 2, as netplan wants it."""
+    return {
+        f"nic{card.number}": {**_ethernet(card), **_member("routes", [_route(route) for route in card.routes])}
+        for card in cards
+    }
+
+
+def for_cloud_init(cards: tuple[Card, ...]) -> dict[str, Json]:
+    """The same for cloud-init, which turns it into something older, and has cards called eth0, eth1, ...
+
+    It takes a route to ::/0 for one to ::/64, forgets "on-link", and fails for a route without "via" (22.4).
+    """
     found: dict[str, Json] = {}
     for card in cards:
-        name = f"eth{card.number}" if rename else f"nic{card.number}"
-        found[name] = {**_ethernet(card), **({"set-name": name} if rename else {})}
+        model = {"set-name": f"eth{card.number}", **_ethernet(card)}
+        for key, stack in (("gateway4", card.v4), ("gateway6", card.v6)):
+            if stack.gateway is not None and stack.gateway.gateway is not None:
+                model[key] = stack.gateway.gateway
+        routes = [_route(route) for route in (*card.v4.routes, *card.v6.routes)]
+        for route in routes:
+            if route.pop("scope", None):
+                route["via"] = "::" if ":" in str(route["to"]) else "0.0.0.0"  # noqa: S104  # nothing is bound to it
+        found[f"eth{card.number}"] = {**model, **_member("routes", routes)}
     return found
 
 
 def _ethernet(card: Card) -> dict[str, Json]:
-    model: dict[str, Json] = {"match": {"macaddress": card.mac}, "dhcp4": card.ipv4 is Ipv4Method.DHCP}
-    if card.ipv4 is Ipv4Method.STATIC:
-        model["addresses"] = [f"{card.address}/{card.prefix}"]
-    if card.gateway is not None:
-        # "default" is only known since netplan 0.103
-        route: dict[str, Json] = {"to": "0.0.0.0/0", "via": card.gateway}
-        model["routes"] = [{**route, "on-link": True} if card.on_link else route]
-    model["dhcp6"] = card.ipv6 is Ipv6Method.DHCP
-    model["accept-ra"] = card.ipv6 is not Ipv6Method.NONE
-    if card.idle:
-        model["optional"] = True
-        model["link-local"] = []
-    return model
+    """All but the routes."""
+    names = {"addresses": list(card.nameservers), "search": list(card.search)}
+    return {
+        "match": {"macaddress": card.mac},
+        "dhcp4": card.ipv4 is Ipv4Method.DHCP,
+        "dhcp6": card.ipv6 is Ipv6Method.DHCP,
+        "accept-ra": card.ipv6 not in {Ipv6Method.NONE, Ipv6Method.STATIC},
+        **_member("addresses", [str(address) for address in card.addresses]),
+        **_member("nameservers", {key: values for key, values in names.items() if values}),
+        **_member("mtu", card.mtu),
+        **({"optional": True, "link-local": []} if card.idle else {}),
+    }
+
+
+def _member(key: str, value: Json) -> dict[str, Json]:
+    return {key: value} if value else {}
+
+
+def _route(route: Route) -> dict[str, Json]:
+    # "default" is only known since netplan 0.103; without "via" it insists on the scope.
+    return {
+        "to": route.destination,
+        **({"via": route.gateway} if route.gateway else {"scope": "link"}),
+        **_member("on-link", route.on_link),
+        **_member("metric", route.metric),
+    }
 
 
 def _yaml(value: Json, indent: str = "") -> list[str]:
@@ -52,7 +83,7 @@ def _yaml(value: Json, indent: str = "") -> list[str]:
     lines = []
     if isinstance(value, Mapping):
         for key, item in value.items():
-            lines += _member(f"{indent}{key}:", item, indent)
+            lines += _lines(f"{indent}{key}:", item, indent)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:
             first, *rest = _yaml(item, indent + "  ")
@@ -62,7 +93,7 @@ def _yaml(value: Json, indent: str = "") -> list[str]:
     return lines
 
 
-def _member(key: str, value: Json, indent: str) -> list[str]:
+def _lines(key: str, value: Json, indent: str) -> list[str]:
     if isinstance(value, str | bool | int) or not value:
         return [f"{key} {json.dumps(value)}"]
     return [key, *_yaml(value, indent + "  ")]

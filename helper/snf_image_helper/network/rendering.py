@@ -25,6 +25,10 @@ class Rendered:
     files: Mapping[str, FileContent]
     retired: Mapping[str, str] = field(default_factory=dict)
 
+    def beside(self, other: Rendered) -> Rendered:
+        """What both of them say; they must not speak of the same files."""
+        return Rendered({**self.files, **other.files}, {**self.retired, **other.retired})
+
 
 @dataclass(frozen=True)
 class Facts:

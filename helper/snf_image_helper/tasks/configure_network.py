@@ -12,7 +12,7 @@ import json
 
 from snf_image_helper import cloud_init
 from snf_image_helper.guest import Guest, Ownership
-from snf_image_helper.network import RENDERERS, Renderer, choose, facts_for, netplan
+from snf_image_helper.network import Renderer, choose, files_for, netplan
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.rendering import FileContent, Rendered
 from snf_image_helper.reporter import Reporter
@@ -23,14 +23,20 @@ from snf_image_shared.job import Job
 def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     """A guest with nothing we write for is left alone, with a warning. Raises GuestError for an impossible NIC."""
     cards = cards_of(job.nics)
+    for card in cards:
+        for gateway in card.left_out:
+            report.warning(
+                f"NIC {card.number}: the default route by {gateway} is left out, there is another one; "
+                "give both as routes with different metrics to keep them"
+            )
     renderer = Renderer.NETWORKMANAGER if job.wishes.flag("NM_NETWORKING") else choose(guest)
     by_cloud_init = job.wishes.flag("CLOUD_INIT")
     if renderer is not None:
-        write(guest, RENDERERS[renderer](cards, facts_for(renderer, guest, cards)))
+        write(guest, files_for(renderer, guest, cards))
         if by_cloud_init:
             cloud_init.write_configuration(guest, "50ConfigureNetwork", {"network": {"config": "disabled"}})
     elif by_cloud_init:
-        model = {"version": 2, "ethernets": netplan.ethernets(cards, rename=True)}
+        model = {"version": 2, "ethernets": netplan.for_cloud_init(cards)}
         cloud_init.write_seed(guest, cloud_init.NETWORK_CONFIG, json.dumps(model, indent=1) + "\n")
     else:
         report.warning(

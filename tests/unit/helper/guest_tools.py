@@ -20,16 +20,15 @@ PACKAGES = ("ifupdown", "netplan.io", "network-manager", "openssh-server", "ipro
 NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
 _NETWORKD = "/usr/lib/systemd/systemd-networkd"
 
-# Makes cards with a carrier: a tap device has one as long as somebody holds it open.
+# Cards with a carrier: each has another one at the far end of its cable, that nobody configures. A tap device would do
+# for all but NetworkManager, which takes it for no Ethernet card.
 _CARDS = """
-import fcntl, json, os, struct, subprocess, sys
-held = []
-for name, mac in json.loads(sys.argv[1]).items():
-    tap = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH", name.encode(), 0x1002))
-    subprocess.run(["ip", "link", "set", name, "address", mac], check=True)
-    held.append(tap)
-sys.exit(subprocess.run(sys.argv[2:]).returncode)
+import json, os, subprocess, sys
+for number, (name, mac) in enumerate(json.loads(sys.argv[1]).items()):
+    far = f"far{number}"
+    subprocess.run(["ip", "link", "add", name, "address", mac, "type", "veth", "peer", "name", far], check=True)
+    subprocess.run(["ip", "link", "set", far, "up"], check=True)
+os.execvp(sys.argv[2], sys.argv[2:])
 """
 # /sys is read-only as in a container: networkd then does not wait for a udev that is not there.
 _ROOM = """
@@ -88,6 +87,11 @@ class GuestTools:
     def netplan(self) -> str:
         """The generator itself: the command is Python for another interpreter."""
         return next(f"{self.root}{path}" for path in NETPLAN if Path(f"{self.root}{path}").exists())
+
+    @property
+    def networkmanager(self) -> str:
+        """The daemon."""
+        return f"{self.root}/usr/sbin/NetworkManager"
 
     @property
     def networkd(self) -> str:

@@ -8,14 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from snf_image_helper.guest import Guest
 from snf_image_helper.network import Renderer, choose, is_enabled
-from snf_image_helper.network.cards import cards_of
 from snf_image_helper.tasks.configure_network import TASK
-from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 from unit.helper.guest_trees import JOB, guest_in, perform, text
 
@@ -147,56 +143,10 @@ def test_cloud_init_gets_the_whole_card_where_nobody_else_would(tmp_path: Path) 
                     "match": {"macaddress": MAC},
                     "set-name": "eth0",
                     "dhcp4": False,
-                    "addresses": ["192.0.2.7/24"],
-                    "routes": [{"to": "0.0.0.0/0", "via": "198.51.100.1", "on-link": True}],
                     "dhcp6": True,
                     "accept-ra": True,
+                    "addresses": ["192.0.2.7/24"],
+                    "gateway4": "198.51.100.1",
                 }
             },
         }
-
-
-@given(st.ip_addresses(v=4), st.integers(1, 32), st.ip_addresses(v=4))
-def test_a_gateway_is_on_link_exactly_when_the_network_does_not_hold_it(
-    address: object, prefix: int, gateway: object
-) -> None:
-    import ipaddress  # noqa: PLC0415
-
-    network = ipaddress.ip_interface(f"{address}/{prefix}").network
-    nic = Nic(MAC, ipv4=Ipv4Method.STATIC, address4=f"{address}/{prefix}", gateway4=str(gateway))
-    (card,) = cards_of((nic,))
-    assert card.on_link is (ipaddress.ip_address(str(gateway)) not in network)
-    assert card.netmask == str(network.netmask)
-
-
-def test_only_the_first_gateway_counts() -> None:
-    dhcp, first, second = cards_of(
-        (
-            Nic("02:00:00:00:00:0A", ipv4=Ipv4Method.DHCP),
-            STATIC,
-            replace(STATIC, mac="02:00:00:00:00:02", address4="198.51.100.7/24", gateway4="198.51.100.1"),
-        )
-    )
-    assert (dhcp.mac, dhcp.gateway) == ("02:00:00:00:00:0a", None)
-    assert (first.gateway, second.gateway) == ("192.0.2.1", None)
-
-
-@pytest.mark.parametrize(
-    ("nic", "message"),
-    [
-        (replace(STATIC, mac="02:00"), "is no MAC address"),
-        (replace(STATIC, mac='02:00:00:00:00:01"\n'), "is no MAC address"),
-        (replace(STATIC, address4="192.0.2.7/33"), "is no address with a prefix"),
-        (replace(STATIC, address4=None), "is no address with a prefix"),
-        (replace(STATIC, address4="192.0.2.256/24"), "is no IPv4 address"),
-        (replace(STATIC, gateway4="192.0.2.1\nup reboot"), "is no IPv4 address"),
-    ],
-)
-def test_an_impossible_card_is_refused(nic: Nic, message: str) -> None:
-    with pytest.raises(GuestError, match=f"NIC 0: .*{message}"):
-        cards_of((nic,))
-
-
-def test_two_cards_with_one_address_are_refused() -> None:
-    with pytest.raises(GuestError, match="NIC 1: the MAC address"):
-        cards_of((STATIC, STATIC))
