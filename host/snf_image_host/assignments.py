@@ -39,8 +39,11 @@ class Assignment:
     line: int
 
 
-def read_assignments(path: Path) -> tuple[Assignment, ...]:
-    """All of the file, in its order. Raises ConfigurationError, or FileNotFoundError for the caller."""
+def read_assignments(path: Path, found: list[Assignment] | None = None) -> tuple[Assignment, ...]:
+    """All of the file, in its order. Raises ConfigurationError, or FileNotFoundError for the caller.
+
+    `found` gets what stands before a fault.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_SIZE + 1)
@@ -50,12 +53,12 @@ def read_assignments(path: Path) -> tuple[Assignment, ...]:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > _MAX_SIZE:
         raise ConfigurationError(f"{path}: larger than {_MAX_SIZE} bytes; is this a configuration file?")
-    return parse_assignments(content.decode("utf-8", "surrogateescape"), str(path))
+    return parse_assignments(content.decode("utf-8", "surrogateescape"), str(path), found)
 
 
-def parse_assignments(text: str, name: str) -> tuple[Assignment, ...]:
+def parse_assignments(text: str, name: str, found: list[Assignment] | None = None) -> tuple[Assignment, ...]:
     """As read_assignments(), from text; `name` stands for the file in messages."""
-    return _Parser(text, name).parse()
+    return _Parser(text, name, found=[] if found is None else found).parse()
 
 
 @dataclass

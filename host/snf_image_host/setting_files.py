@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from snf_image_host.assignments import read_assignments
+from snf_image_host.assignments import Assignment, read_assignments
 from snf_image_host.obsolete import OBSOLETE
 from snf_image_host.spec import SPEC, with_spec
 from snf_image_shared.errors import ConfigurationError
@@ -127,12 +127,16 @@ class SettingFiles:
 
     def _take(self, path: Path) -> bool:
         """Add what the file says; whether there is such a file."""
+        before_fault: list[Assignment] = []
         try:
-            found = read_assignments(path)
+            found = read_assignments(path, before_fault)
         except FileNotFoundError:
             return False
         except ConfigurationError as error:
             self.faults.append(str(error))
+            # Whoever follows the deployment is to hear of the fault.
+            monitors = [each for each in before_fault if each.name == "PROGRESS_MONITOR"]
+            self.values |= {each.name: Given(each.value, path, each.line) for each in monitors}
         else:
             given = {each.name: Given(each.value, path, each.line) for each in found}
             if spec := given.get(SPEC):

@@ -243,10 +243,7 @@ class Settings(BaseModel):
 
         Raises ConfigurationError with all faults of the files, each naming file, line, variable and cure.
         """
-        found = survey(variant, root)
-        if found.settings is None:
-            raise ConfigurationError("; ".join(found.faults))
-        return found.settings
+        return survey(variant, root).checked()
 
 
 @dataclass(frozen=True)
@@ -258,6 +255,18 @@ class Survey:
     variants_dir: Path
     faults: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def checked(self) -> Settings:
+        """Raises ConfigurationError with all faults."""
+        if self.settings is None:
+            raise ConfigurationError("; ".join(self.faults))
+        return self.settings
+
+    @property
+    def progress_monitor(self) -> str:
+        """The setting, also of files with faults as far as it could be read: those faults are to be heard there."""
+        given = self.given.get("PROGRESS_MONITOR")
+        return given.value if given else ""
 
 
 def survey(variant: str, root: Path) -> Survey:
