@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# libnbd's Python module is Debian's alone. Last in line, so that nothing else of Debian's takes the place of ours.
+sys.path.append("/usr/lib/python3/dist-packages")
 
 pytest.register_assert_rewrite("leaks")
 

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The story of create: request -> image -> disk -> floppy -> helper VM -> done."""
+"""The story of create: request -> documents -> image -> disk -> floppy -> helper VM -> done."""
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from snf_image_host.backends import refuse_disabled
 from snf_image_host.boot_guard import boot_guard
+from snf_image_host.config_url import fetched
+from snf_image_host.fetch import fetch, parse_url
 from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
@@ -18,9 +22,9 @@ from snf_image_host.osparams import os_parameters
 from snf_image_host.pipeline import check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import disk_serial
-from snf_image_host.settings import Settings
+from snf_image_host.settings import Settings, survey
 from snf_image_host.sources import Source, open_source
-from snf_image_host.storage import open_disks
+from snf_image_host.storage import data_disks, kind_of, open_disks
 from snf_image_host.targets import Target
 from snf_image_host.trace import trace
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job
@@ -33,16 +37,19 @@ def create(env: Mapping[str, str], root: Path) -> None:
 
     Raises SnfImageError; until the image has been found to fit, nothing has been written.
     """
-    settings = Settings.load(env.get("OS_VARIANT", ""), root)
-    with Progress.start(env.get("INSTANCE_NAME", ""), settings.progress_monitor) as progress:
+    files = survey(env.get("OS_VARIANT", ""), root)
+    with Progress.start(env.get("INSTANCE_NAME", ""), files.progress_monitor) as progress:
+        settings = files.checked()
         for warning in settings.warnings:
             progress.warning(warning)
-        parameters = os_parameters(env, settings)
+        parameters = _parameters(env, settings, progress)
         request = Request.from_environment(env, settings, parameters)
+        request = request.model_copy(update={"disks": data_disks(request.disks)})
         trace(settings, parameters, request, progress)
-        refuse_disabled(settings.backends, request.image_id)
-        files = {JOB_FILE: job_for(request, settings).dump()}
-        device_for(files, settings.helper_config_device)  # refuses what is too much, before anything is written
+        refuse_disabled(settings.backends, request.image_id, kind_of(request.disks[0]))
+        answer_file = _answer_file(request, settings, progress)
+        config = {JOB_FILE: job_for(request, settings, answer_file).dump()}
+        device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
         with (
             HelperVM.ready(settings) as helper_vm,
             _image(request, settings, progress) as image,
@@ -51,16 +58,16 @@ def create(env: Mapping[str, str], root: Path) -> None:
             check_fits(image, disk)
             # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
             with nullcontext() if image.is_null else boot_guard(disk) as guard:
-                _fill(image, disk, progress)
-                with config_floppy(files, helper_vm.config_device) as floppy:
+                _fill(request, image, disk, progress)
+                with config_floppy(config, helper_vm.config_device) as floppy:
                     progress.info("Starting customization VM...")
                     payload = Payload((disk, *others), floppy, guard.fd if guard else None, request.hypervisor)
                     helper_vm.run(payload, progress)
         progress.info("Image customization finished successfully.")
 
 
-def job_for(request: Request, settings: Settings) -> Job:
-    """What the helper is told. Pure but for the seed."""
+def job_for(request: Request, settings: Settings, answer_file: str | None = None) -> Job:
+    """What the helper is told; `answer_file` is in base64. Pure but for the seed."""
     return Job(
         version=JOB_VERSION,
         instance=request.instance,
@@ -70,12 +77,29 @@ def job_for(request: Request, settings: Settings) -> Job:
         properties=request.properties,
         personality=request.personality,
         nics=request.nics,
-        secrets=request.secrets,
+        secrets=replace(request.secrets, answer_file=answer_file),
         environment=request.guest_environment,
         seed=secrets.token_hex(_SEED),
         cloud_init_debug=settings.cloud_init_debug,
         debug=settings.helper_debug,
     )
+
+
+def _parameters(env: Mapping[str, str], settings: Settings, progress: Progress) -> dict[str, str]:
+    """All OS parameters by upper-case name, those of config_url included."""
+    given = os_parameters(env, settings)
+    if url := given.get("CONFIG_URL"):
+        progress.log(f"Fetching the configuration from {parse_url(url, 'config_url', settings)}...")
+    return fetched(given, settings)
+
+
+def _answer_file(request: Request, settings: Settings, progress: Progress) -> str | None:
+    """The Windows answer file in base64, if there is to be one."""
+    if not request.answer_file_url:
+        return None
+    url = parse_url(request.answer_file_url, "os_answer_file", settings)
+    progress.log(f"Fetching the answer file from {url}...")
+    return base64.b64encode(fetch(url.text, "os_answer_file", settings)).decode()
 
 
 @contextmanager
@@ -88,7 +112,7 @@ def _image(request: Request, settings: Settings, progress: Progress) -> Iterator
         yield image
 
 
-def _fill(image: Source, disk: Target, progress: Progress) -> None:
+def _fill(request: Request, image: Source, disk: Target, progress: Progress) -> None:
     progress.info("Starting image copy...")
-    copy(image, disk, progress)
+    copy(image, disk, progress, request.checksum)
     progress.info("Image copy finished.")

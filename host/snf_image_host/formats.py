@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
+FIRMWARE_MAGIC = b"GNTOVMF\0"  # superblock of Ganeti 4.0's firmware disk
 HEAD = 4608  # bytes that recognise() wants to see: a 4096-byte sector and the header in the next one
 
 _DECOMPRESS = "decompress it and publish the result"
@@ -36,6 +38,23 @@ def recognise(head: bytes) -> Kind | None:
     return None
 
 
+def foreign_stream(head: bytes) -> Kind | None:
+    """What begins with `head` that another OS provider's export may have written, or None for what may be a disk.
+
+    A raw disk of data may begin with anything its tenant likes, so this alone is no reason to refuse a stream.
+    """
+    kind = recognise(head)
+    if kind is not None:
+        return None if kind is _LUKS else kind
+    for order in ("<", ">"):
+        # dump(8), protocols/dumprestore.h: a first record of type TS_TAPE, and a magic number 24 bytes into it.
+        if len(head) >= 28 and struct.unpack_from(f"{order}i20xi", head) in _DUMPS:
+            return Kind("a dump(8) of a file system", _UNPACK)
+    if head.startswith((b"xFSdump0", b"070701", b"070702")):
+        return Kind("a dump of XFS" if head.startswith(b"x") else "a cpio archive", _UNPACK)
+    return None
+
+
 def gpt_sector_size(head: bytes) -> int | None:
     """Bytes per sector for which the GUID partition table at the start of a disk was made; None without one."""
     for size in (512, 4096):
@@ -52,6 +71,9 @@ def _compressed(name: str) -> Kind:
     return Kind(f"compressed ({name})", _DECOMPRESS)
 
 
+_UNPACK = "unpack it and publish the disk image that is inside"
+_LUKS = Kind("an encrypted LUKS volume", "publish the decrypted disk")
+_DUMPS = frozenset((1, magic) for magic in (60011, 60012, 0x19540119))  # old, new, and FreeBSD's for UFS2
 _MAGICS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"QFI\xfb", _container("a QCOW image", "qcow2")),
     (0, b"QED\x00", _container("a QED image", "qed")),
@@ -62,7 +84,7 @@ _MAGICS: tuple[tuple[int, bytes, Kind], ...] = (
     (64, b"\x7f\x10\xda\xbe", _container("a VDI image", "vdi")),
     (0, b"WithoutFreeSpace", _container("a Parallels image", "parallels")),
     (0, b"WithouFreSpacExt", _container("a Parallels image", "parallels")),
-    (0, b"LUKS\xba\xbe", Kind("an encrypted LUKS volume", "publish the decrypted disk")),
+    (0, b"LUKS\xba\xbe", _LUKS),
     (0, b"\x1f\x8b\x08", _compressed("gzip")),
     (0, b"\x1f\x9d", _compressed("compress")),
     (0, b"\xfd7zXZ\x00", _compressed("xz")),
@@ -70,7 +92,7 @@ _MAGICS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x04\x22\x4d\x18", _compressed("lz4")),
     (0, b"\x02\x21\x4c\x18", _compressed("lz4")),
     (0, b"\x89LZO\x00\r\n\x1a\n", _compressed("lzop")),
-    (0, b"PK\x03\x04", Kind("a zip archive", "unpack it and publish the disk image that is inside")),
-    (0, b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", "unpack it and publish the disk image that is inside")),
-    (257, b"ustar", Kind("a tar archive", "unpack it and publish the disk image that is inside")),
+    (0, b"PK\x03\x04", Kind("a zip archive", _UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", _UNPACK)),
+    (257, b"ustar", Kind("a tar archive", _UNPACK)),
 )

@@ -18,7 +18,7 @@ from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.process import SEARCH_PATH
 
 # Far above what adduser, systemd or subuid ranges hand out: each run gets a user id of its own, which owns nothing.
-_FIRST_UID = 1_900_000_000
+FIRST_UID = 1_900_000_000
 # What finding a host by its name and trusting its certificate take, where a node has it.
 _NETWORK_FILES = tuple(
     Path("/etc", name)
@@ -32,6 +32,7 @@ class Jail:
 
     A copy, because bwrap binds a file by its name alone, and behind the name may be another by now. `devices` are
     device nodes; `groups` are supplementary. `binds` are seen read-only where they are, as far as the user may.
+    `setting` is how the administrator names `user`; without one, a user id at or above `first_uid` is taken.
     """
 
     user: str = ""
@@ -40,6 +41,8 @@ class Jail:
     devices: Sequence[Path] = ()
     binds: Sequence[Path] = ()
     has_network: bool = False
+    setting: str = "HELPER_USER"
+    first_uid: int = FIRST_UID
 
     def argv(self, command: Sequence[str]) -> list[str]:
         """The argument list that runs `command` inside. Raises ConfigurationError for an unknown `user`."""
@@ -79,16 +82,16 @@ class Jail:
 
     def _identity(self) -> tuple[int, int]:
         if not self.user:
-            return _FIRST_UID + os.getpid(), _FIRST_UID + os.getpid()
+            return self.first_uid + os.getpid(), self.first_uid + os.getpid()
         try:
             entry = pwd.getpwnam(self.user)
         except KeyError as error:
             raise ConfigurationError(
-                f"HELPER_USER: there is no user {self.user!r} on this node; create it, or leave HELPER_USER empty"
+                f"{self.setting}: there is no user {self.user!r} on this node; create it, or leave {self.setting} empty"
             ) from error
         if 0 in {entry.pw_uid, entry.pw_gid}:
             raise ConfigurationError(
-                "HELPER_USER: the helper VM is never run as root, nor in root's group; leave HELPER_USER empty"
+                f"{self.setting}: nothing of QEMU is run as root, nor in root's group; leave {self.setting} empty"
             )
         return entry.pw_uid, entry.pw_gid
 
@@ -102,6 +105,7 @@ def _directories(inside: Path) -> list[str]:
 def check_programs(*programs: str) -> None:
     """Raise ConfigurationError that names the Debian package of the first program that is not installed."""
     packages = {"bwrap": "bubblewrap", "setpriv": "util-linux", "mke2fs": "e2fsprogs", "curl": "curl"}
+    packages |= {"qemu-storage-daemon": "qemu-system-common qemu-utils"}
     for program in programs:
         if not shutil.which(program, path=SEARCH_PATH):
             package = packages.get(program, "qemu-system-x86")

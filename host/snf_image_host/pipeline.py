@@ -14,7 +14,7 @@ from functools import partial
 from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
 from snf_image_host.checksum import Checksum, RunningDigest
 from snf_image_host.progress import Progress
-from snf_image_host.sources import Extent, Source
+from snf_image_host.sources import Extent, Readable, Source
 from snf_image_host.targets import EDGE, Target
 from snf_image_shared.errors import ImageError
 
@@ -57,7 +57,7 @@ def copy(source: Source, target: Target, progress: Progress, checksum: Checksum 
     progress.copied(source.size, source.size)
 
 
-def pieces(source: Source, start: int, end: int, longest_hole: int) -> Iterator[Extent]:
+def pieces(source: Readable, start: int, end: int, longest_hole: int) -> Iterator[Extent]:
     """The extents of the source in pieces: data of at most CHUNK bytes, holes of at most `longest_hole`."""
     for extent in source.extents(start, end):
         step = CHUNK if extent.is_data else longest_hole

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from snf_image_host import kernel
 from snf_image_host.qemu import Drive
@@ -32,6 +33,17 @@ class Extent:
     offset: int
     length: int
     is_data: bool = True
+
+
+class Readable(Protocol):
+    """An open image or disk of `size` bytes, wherever it is. The methods are described at Source."""
+
+    @property
+    def size(self) -> int: ...
+    def extents(self, start: int, end: int) -> Iterator[Extent]: ...
+    def read(self, view: memoryview, offset: int, length: int) -> None: ...
+    def direct(self) -> AbstractContextManager[None]: ...
+    def check_unchanged(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,19 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
 from snf_image_host.disks import Transfer
+from snf_image_host.formats import HEAD, Kind, foreign_stream
 from snf_image_host.pipeline import WORKERS, pieces
-from snf_image_host.sources import Extent, Source, open_device
-from snf_image_host.targets import EDGE, Target, open_target
+from snf_image_host.settings import Settings
+from snf_image_host.sources import Extent, Readable
+from snf_image_host.storage import open_for_reading, open_for_writing
+from snf_image_host.targets import EDGE, Target
 from snf_image_shared.errors import DiskError, RequestError, SnfImageError
 
 _PIPE = 1 << 20  # bytes; the default limit of /proc/sys/fs/pipe-max-size
@@ -25,54 +29,92 @@ _PIPE = 1 << 20  # bytes; the default limit of /proc/sys/fs/pipe-max-size
 
 def export_disk(env: Mapping[str, str], root: Path) -> None:
     """Ganeti's export: the disk it names to standard output."""
+    out_fd = _descriptor(sys.stdout, "output")
     request = Transfer.from_environment(env, "EXPORT")
-    export(request.device, _descriptor(sys.stdout, "output"), request.size_fd)
+    settings = Settings.load(env.get("OS_VARIANT", ""), root)
+    with open_for_reading(request.disk, settings) as source:
+        export(source, out_fd, request.size_fd)
 
 
 def import_disk(env: Mapping[str, str], root: Path) -> None:
-    """Ganeti's import: standard input to the disk it names."""
-    import_(Transfer.from_environment(env, "IMPORT").device, _descriptor(sys.stdin, "input"))
+    """Ganeti's import: standard input to the disk it names. Whatever is wrong, the stream is read to its end."""
+    in_fd = _descriptor(sys.stdin, "input")
+    try:
+        request = Transfer.from_environment(env, "IMPORT")
+        settings = Settings.load(env.get("OS_VARIANT", ""), root)
+        with open_for_writing(request.disk, settings) as target:
+            import_(target, in_fd, request.declared)
+    except BaseException as error:
+        # The sender must not die of a broken pipe, or its error would be told in the place of ours. A signal ends us.
+        if not isinstance(error, SystemExit):
+            _drain(in_fd)
+        raise
 
 
-def export(device: Path, out_fd: int, size_fd: int | None) -> None:
+def export(source: Readable, out_fd: int, size_fd: int | None) -> None:
     """Write the whole disk to `out_fd`, after its size in bytes as a line to `size_fd` (Ganeti's EXP_SIZE_FD).
 
-    Works on block devices and on files of any size. Raises DiskError, and SnfImageError if the reader goes away.
+    Raises DiskError, and SnfImageError if the reader goes away.
     """
-    with open_device(device) as source, source.direct():
-        if size_fd is not None:
-            _write_all(size_fd, memoryview(f"{source.size}\n".encode()))
-        _widen(out_fd)
-        buffers = [huge_pages(CHUNK), huge_pages(CHUNK)]
-        zeros = huge_pages(CHUNK)
-        with ThreadPoolExecutor(1) as reader:
-            # One piece is read ahead while the one before it is written.
-            ahead = None
-            for number, piece in enumerate(pieces(source, 0, source.size, CHUNK)):
-                fill = partial(_fill, source, piece, buffers[number % 2], zeros)
-                ready, ahead = ahead, reader.submit(fill)
-                if ready:
-                    _write_all(out_fd, ready.result())
-            if ahead:
-                _write_all(out_fd, ahead.result())
-        source.check_unchanged()
+    if size_fd is not None:
+        _write_all(size_fd, memoryview(f"{source.size}\n".encode()))
+    _widen(out_fd)
+    buffers = [huge_pages(CHUNK), huge_pages(CHUNK)]
+    zeros = huge_pages(CHUNK)
+    with source.direct(), ThreadPoolExecutor(1) as reader:
+        # One piece is read ahead while the one before it is written.
+        ahead = None
+        for number, piece in enumerate(pieces(source, 0, source.size, CHUNK)):
+            fill = partial(_fill, source, piece, buffers[number % 2], zeros)
+            ready, ahead = ahead, reader.submit(fill)
+            if ready:
+                _write_all(out_fd, ready.result())
+        if ahead:
+            _write_all(out_fd, ahead.result())
+    source.check_unchanged()
 
 
-def import_(device: Path, in_fd: int) -> None:
+def import_(target: Target, in_fd: int, declared: int | None = None) -> None:
     """Write the stream to the disk; what it does not reach is left alone, but for the disk's last MiB, which is zeroed.
 
-    A stream larger than the disk is an error, but is read to its end: its sender must not die of a broken pipe first.
-    Returns when all is on stable storage. Raises DiskError, and SnfImageError for the stream; the disk then does not
-    boot.
+    `declared` is the size in bytes that Ganeti knows the disk by. A stream that is larger than the disk is refused, and
+    so is one that begins like another provider's export and is smaller than a disk of the declared size: a tenant's own
+    disk of data may begin with a tar archive, but its export is never smaller than the disk. Returns when all is on
+    stable storage. Raises DiskError, and SnfImageError for the stream; the disk then does not boot.
     """
     _widen(in_fd)
-    with open_target(device) as target:
+    head = huge_pages(EDGE)  # kept until everything else is flushed
+    count = _read_full(in_fd, head)
+    if not count:
+        raise DiskError(f"{target.name}: the stream to import is empty: look for the sender's error")
+    stream = _Stream(in_fd, head, count, foreign_stream(bytes(head[:HEAD])), min(declared or target.size, target.size))
+    if count < EDGE:
+        stream.check_end(target, count)
+    target.wipe_ends()
+    try:
+        _receive(target, stream)
+    except BaseException:
         target.wipe_ends()
-        try:
-            _receive(target, in_fd)
-        except BaseException:
-            target.wipe_ends()
-            raise
+        raise
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What is imported: its first `count` bytes, and what they look like. A disk has at least `smallest` bytes."""
+
+    fd: int
+    head: memoryview
+    count: int
+    foreign: Kind | None
+    smallest: int
+
+    def check_end(self, target: Target, length: int) -> None:
+        """Raise DiskError if `length` bytes are all there is and are no disk."""
+        if self.foreign and length < self.smallest:
+            raise DiskError(
+                f"{target.name}: the stream to import is no raw disk, it is {self.foreign.text} of {length} bytes: "
+                "import it with the OS definition that exported it, or unpack it to a raw disk first"
+            )
 
 
 def _descriptor(stream: TextIO | None, name: str) -> int:
@@ -81,21 +123,18 @@ def _descriptor(stream: TextIO | None, name: str) -> int:
     return stream.fileno()
 
 
-def _receive(target: Target, in_fd: int) -> None:
-    head = huge_pages(EDGE)  # kept until everything else is flushed
-    position = _read_full(in_fd, head)
-    if not position:
-        raise DiskError(f"{target.name}: the stream to import is empty: look for the sender's error")
-    _check_room(target, position, in_fd)
-    written = _padded(target, head, 0, position)
+def _receive(target: Target, stream: _Stream) -> None:
+    position = stream.count
+    _check_room(target, position, stream.fd)
     with BufferRing(WORKERS, _no_progress) as ring:
-        while position >= EDGE and (count := _read_full(in_fd, buffer := ring.take())):
-            _check_room(target, position + count, in_fd)
+        while position >= EDGE and (count := _read_full(stream.fd, buffer := ring.take())):
+            _check_room(target, position + count, stream.fd)
             ring.submit(buffer, partial(_store, target, position, count))
             position += count
         ring.drain()
+    stream.check_end(target, position)
     target.flush()
-    target.write_sparsely(written, 0)
+    target.write_sparsely(_padded(target, stream.head, 0, stream.count), 0)
     target.flush()
 
 
@@ -114,12 +153,20 @@ def _check_room(target: Target, end: int, in_fd: int) -> None:
     """Raise DiskError, after the stream has been read to its end, if it passes the end of the disk."""
     if end <= target.size:
         return
-    rubbish = memoryview(bytearray(_PIPE))
-    while count := _read_full(in_fd, rubbish):
-        end += count
+    end += _drain(in_fd)
     raise DiskError(
         f"{target.name}: has {target.size} bytes, but the stream has {end}: import onto a disk of the exported size"
     )
+
+
+def _drain(in_fd: int) -> int:
+    """Read the stream to its end; the bytes that were left of it."""
+    rubbish = memoryview(bytearray(_PIPE))
+    left = 0
+    with contextlib.suppress(OSError):
+        while count := os.readv(in_fd, [rubbish]):
+            left += count
+    return left
 
 
 def _read_full(in_fd: int, view: memoryview) -> int:
@@ -133,7 +180,7 @@ def _read_full(in_fd: int, view: memoryview) -> int:
     return done
 
 
-def _fill(source: Source, piece: Extent, buffer: memoryview, zeros: memoryview) -> memoryview:
+def _fill(source: Readable, piece: Extent, buffer: memoryview, zeros: memoryview) -> memoryview:
     if not piece.is_data:
         return zeros[: piece.length]
     source.read(buffer, piece.offset, piece.length)

@@ -151,6 +151,7 @@ def test_programs_are_started_where_it_is_allowed_alone() -> None:
     assert _importing("subprocess") == {
         "snf_image_shared.process",
         "snf_image_host.monitor",
+        "snf_image_host.storage_daemon",  # it serves a disk as long as the run lasts
         "snf_image_helper_builder.debian",  # mmdebstrap runs for minutes and its progress is shown
     }
     assert _using("os.system", "os.popen", "os.spawnv", "os.posix_spawn", "pty.spawn") == set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.disks import Transfer
+from snf_image_host.disks import InstanceDisk, Transfer
 from snf_image_shared.errors import RequestError
 
 
@@ -15,7 +15,7 @@ from snf_image_shared.errors import RequestError
 def test_a_disk_to_move_is_the_one_that_ganeti_names(verb: str) -> None:
     env = {"OS_API_VERSION": "20", f"{verb}_DEVICE": "/a,b c", f"{verb}_DISK_PATH": "/other", "EXP_SIZE_FD": "11"}
     found = Transfer.from_environment(env, "EXPORT" if verb == "EXPORT" else "IMPORT")
-    assert found == Transfer(Path("/a,b c"), 11)
+    assert found == Transfer(InstanceDisk(Path("/a,b c"), variable=f"{verb}_DISK_URI"), 11)
     assert (
         Transfer.from_environment(dict(env, EXP_SIZE_FD=""), "EXPORT" if verb == "EXPORT" else "IMPORT").size_fd is None
     )

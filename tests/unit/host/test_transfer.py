@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from block_devices import loop_device
+from snf_image_host.sources import open_device
 from snf_image_host.targets import EDGE, open_target
 from snf_image_host.transfer import export, import_
 from snf_image_shared.errors import DiskError, SnfImageError
@@ -37,7 +38,8 @@ def exported(device: Path) -> tuple[bytes, bytes]:
         reader = threading.Thread(target=lambda out: content.append(out.read()), args=[cat.stdout])
         reader.start()
         try:
-            export(device, cat.stdin.fileno(), size_fd)
+            with open_device(device) as source:
+                export(source, cat.stdin.fileno(), size_fd)
         finally:
             os.close(size_fd)
             cat.stdin.close()
@@ -53,7 +55,8 @@ def imported(device: Path, stream: bytes) -> int:
         file.flush()
         with subprocess.Popen(["cat", file.name], stdout=subprocess.PIPE) as sender:
             assert sender.stdout
-            import_(device, sender.stdout.fileno())
+            with open_target(device) as target:
+                import_(target, sender.stdout.fileno())
         return sender.wait()
 
 
@@ -90,8 +93,8 @@ def test_a_block_device_goes_out_and_comes_in_exactly(directory: Path) -> None:
 
 def test_export_without_a_size_descriptor_writes_only_the_disk(directory: Path) -> None:
     (directory / "disk").write_bytes(b"content")
-    with (directory / "out").open("wb") as out:
-        export(directory / "disk", out.fileno(), None)
+    with (directory / "out").open("wb") as out, open_device(directory / "disk") as source:
+        export(source, out.fileno(), None)
     assert (directory / "out").read_bytes() == b"content"
 
 
@@ -112,8 +115,11 @@ def test_export_to_a_reader_that_went_away_is_an_error_of_one_line(directory: Pa
     read, write = os.pipe()
     os.close(read)
     try:
-        with pytest.raises(SnfImageError, match="the exported stream cannot be written: Broken pipe"):
-            export(directory / "disk", write, None)
+        with (
+            open_device(directory / "disk") as source,
+            pytest.raises(SnfImageError, match="the exported stream cannot be written: Broken pipe"),
+        ):
+            export(source, write, None)
     finally:
         os.close(write)
     assert threading.enumerate() == [threading.main_thread()]
@@ -143,8 +149,11 @@ def test_a_stream_that_is_too_large_is_read_to_its_end_and_refused(directory: Pa
         file.write(b"x" * (size + surplus))
     with subprocess.Popen(["cat", directory / "stream"], stdout=subprocess.PIPE) as sender:
         assert sender.stdout
-        with pytest.raises(DiskError, match=f"has {size} bytes, but the stream has {size + surplus}"):
-            import_(disk, sender.stdout.fileno())
+        with (
+            open_target(disk) as target,
+            pytest.raises(DiskError, match=f"has {size} bytes, but the stream has {size + surplus}"),
+        ):
+            import_(target, sender.stdout.fileno())
     assert sender.returncode == 0
     content = disk.read_bytes()
     assert len(content) == size

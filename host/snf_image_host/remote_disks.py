@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A disk behind a storage daemon, as a Target and as what export reads: NBD spoken by libnbd.
+
+Every thread, and a forked child, has a connection of its own. libnbd's module is Debian's and no part of a virtual
+environment, so it is imported when the first such disk is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, cast
+
+from snf_image_host.qemu import NBD_EXPORT, Drive
+from snf_image_host.settings import Settings
+from snf_image_host.sources import Extent
+from snf_image_host.storage_daemon import StorageDaemon, storage_daemon
+from snf_image_host.targets import Target
+from snf_image_host.userspace import Node
+from snf_image_shared.errors import ConfigurationError, DiskError
+
+_OPEN_PATIENCE = 120.0  # seconds from the daemon's start until the disk is open
+_TICK = 500  # milliseconds between two looks at the deadline
+_STEP = 64 << 20  # bytes zeroed by one request
+_STATUS_STEP = 1 << 30  # bytes asked about at once
+_ALLOCATION = "base:allocation"
+_READS_AS_ZERO = 2  # NBD_STATE_ZERO
+
+
+class RemoteTarget(Target):
+    """A disk that is written through its daemon."""
+
+    def __init__(self, daemon: StorageDaemon) -> None:
+        self.name = daemon.name
+        self._daemon = daemon
+        self._clients = _Clients(daemon)
+        self.size = self._clients.mine().get_size()
+
+    @property
+    def descriptors(self) -> frozenset[int]:
+        return frozenset({self._daemon.door, self._daemon.lifeline})
+
+    @contextmanager
+    def drive(self) -> Iterator[Drive]:
+        with self._daemon.connect() as connection:
+            yield Drive(connection.fileno(), writable=True, is_nbd=True)
+
+    def write(self, view: memoryview, offset: int) -> None:
+        with self._clients.failing(f"cannot be written at byte {offset}"):
+            self._clients.mine().pwrite(view, offset)
+
+    def zero(self, offset: int, length: int) -> None:
+        for at in range(offset, offset + length, _STEP):
+            with self._clients.failing(f"cannot be zeroed at byte {at}"):
+                self._clients.mine().zero(min(_STEP, offset + length - at), at)
+
+    def flush(self) -> None:
+        """One connection's flush covers what all have written: there is one block node behind them."""
+        with self._clients.failing("cannot be flushed"):
+            self._clients.mine().flush()
+
+
+class RemoteSource:
+    """A disk that is read through its daemon. Like sources.Source, as far as export and QEMU want it."""
+
+    def __init__(self, daemon: StorageDaemon) -> None:
+        self.name = f"disk {daemon.name}"
+        self._daemon = daemon
+        self._clients = _Clients(daemon)
+        self.size = self._clients.mine().get_size()
+
+    @contextmanager
+    def drive(self) -> Iterator[Drive]:
+        """The disk as QEMU gets it."""
+        with self._daemon.connect() as connection:
+            yield Drive(connection.fileno(), is_nbd=True)
+
+    def extents(self, start: int, end: int) -> Iterator[Extent]:
+        """Data and what reads as zeros from `start` to `end`, in order and without gaps. Raises DiskError."""
+        client = self._clients.mine()
+        position = start
+        while position < end:
+            found = list[int]()
+            length = min(_STATUS_STEP, end - position)
+            with self._clients.failing(f"cannot be searched for holes at byte {position}"):
+                if client.can_meta_context(_ALLOCATION):
+                    client.block_status(
+                        length, position, lambda _name, _at, entries, _error, to=found: to.extend(entries)
+                    )
+            for size, flags in zip(found[::2], found[1::2], strict=True) if found else [(length, 0)]:
+                extent = min(size, end - position)
+                if extent:
+                    yield Extent(position, extent, is_data=not flags & _READS_AS_ZERO)
+                position += extent
+
+    def read(self, view: memoryview, offset: int, length: int) -> None:
+        """Fill the first `length` bytes of `view`. Raises DiskError."""
+        with self._clients.failing(f"cannot be read at byte {offset}"):
+            view[:length] = self._clients.mine().pread(length, offset)
+
+    def direct(self) -> AbstractContextManager[None]:
+        """Nothing to do: no page cache of this node is between."""
+        return nullcontext()
+
+    def check_unchanged(self) -> None:
+        """Nothing to compare: NBD tells no time of change."""
+
+
+@contextmanager
+def open_remote_target(node: Node, settings: Settings) -> Iterator[RemoteTarget]:
+    """Open the disk for writing, for the length of the block. Raises DiskError, ConfigurationError."""
+    _nbd()
+    with storage_daemon(node, settings, writable=True) as daemon:
+        yield RemoteTarget(daemon)
+
+
+@contextmanager
+def open_remote_source(node: Node, settings: Settings) -> Iterator[RemoteSource]:
+    """Open the disk for reading, for the length of the block. Raises DiskError, ConfigurationError."""
+    _nbd()
+    with storage_daemon(node, settings, writable=False) as daemon:
+        yield RemoteSource(daemon)
+
+
+class _Client(Protocol):
+    """What we use of libnbd's class NBD."""
+
+    def set_export_name(self, name: str) -> None: ...
+    def add_meta_context(self, name: str) -> None: ...
+    def aio_connect_socket(self, fd: int) -> None: ...
+    def aio_is_ready(self) -> bool: ...
+    def poll(self, timeout: int) -> int: ...
+    def get_size(self) -> int: ...
+    def can_meta_context(self, name: str) -> bool: ...
+    def pread(self, count: int, offset: int) -> bytearray: ...
+    def pwrite(self, data: memoryview, offset: int) -> None: ...
+    def zero(self, count: int, offset: int) -> None: ...
+    def flush(self) -> None: ...
+    def block_status(self, count: int, offset: int, extent: Callable[..., object]) -> None: ...
+
+
+class _Library(Protocol):
+    """What we use of the module nbd."""
+
+    NBD: Callable[[], _Client]
+    Error: type[Exception]
+
+
+class _Clients:
+    """One connection for each thread of each process."""
+
+    def __init__(self, daemon: StorageDaemon) -> None:
+        self._daemon = daemon
+        self._clients: dict[tuple[int, int], _Client] = {}
+
+    def mine(self) -> _Client:
+        """This thread's. Raises DiskError when the daemon cannot open the disk."""
+        key = os.getpid(), threading.get_ident()
+        if key not in self._clients:
+            self._clients[key] = self._connected()
+        return self._clients[key]
+
+    @contextmanager
+    def failing(self, what: str) -> Iterator[None]:
+        """Turn libnbd's errors into a DiskError that says what it was that failed."""
+        try:
+            yield
+        except _nbd().Error as error:
+            reason = self._daemon.last_words() or f"{_reason(error)}; check the storage behind it"
+            raise DiskError(f"{self._daemon.name}: {what}: {reason}") from error
+
+    def _connected(self) -> _Client:
+        client = _nbd().NBD()
+        client.set_export_name(NBD_EXPORT)
+        client.add_meta_context(_ALLOCATION)
+        deadline = time.monotonic() + _OPEN_PATIENCE
+        with self._daemon.connect() as connection, self.failing("cannot be opened"):
+            client.aio_connect_socket(connection.detach())
+            while not client.aio_is_ready():
+                client.poll(_TICK)
+                if time.monotonic() > deadline:
+                    what = f"did not open within {_OPEN_PATIENCE:g} seconds; is the storage there?"
+                    raise DiskError(f"{self._daemon.name}: {what}")
+        return client
+
+
+def _nbd() -> _Library:
+    try:
+        return cast(_Library, importlib.import_module("nbd"))
+    except ImportError as error:
+        raise ConfigurationError(
+            "a disk that is reached through its URI needs libnbd; run: apt install python3-libnbd"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Without the name of libnbd's function before it."""
+    return str(error).partition(": ")[2] or str(error)
