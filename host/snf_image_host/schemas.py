@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The JSON schemas of the OS parameters that are documents, as they are published, made from the models that check them.
+"""The JSON schemas of the OS parameters that are documents, as they are published, made from the models that check.
 
 A schema says less than a model: that an address is no broadcast address, and that a file's path is absolute, it cannot.
 """
