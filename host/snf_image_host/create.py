@@ -24,7 +24,7 @@ from snf_image_host.progress import Progress
 from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings, survey
 from snf_image_host.sources import Source, open_source
-from snf_image_host.storage import open_disks
+from snf_image_host.storage import data_disks, kind_of, open_disks
 from snf_image_host.targets import Target
 from snf_image_host.trace import trace
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job
@@ -44,8 +44,9 @@ def create(env: Mapping[str, str], root: Path) -> None:
             progress.warning(warning)
         parameters = _parameters(env, settings, progress)
         request = Request.from_environment(env, settings, parameters)
+        request = request.model_copy(update={"disks": data_disks(request.disks)})
         trace(settings, parameters, request, progress)
-        refuse_disabled(settings.backends, request.image_id)
+        refuse_disabled(settings.backends, request.image_id, kind_of(request.disks[0]))
         answer_file = _answer_file(request, settings, progress)
         config = {JOB_FILE: job_for(request, settings, answer_file).dump()}
         device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
