@@ -58,12 +58,14 @@ def device_for(files: Mapping[str, bytes], wanted: ConfigDevice) -> tuple[Config
     if wanted is ConfigDevice.FLOPPY and not floppy:
         raise RequestError(
             f"the parameters of this instance take {needed} bytes, more than a floppy holds; "
-            "shorten img_personality, or set HELPER_CONFIG_DEVICE=auto in snf-image.conf"
+            "shorten img_personality or the file of os_answer_file, or set HELPER_CONFIG_DEVICE=auto in snf-image.conf"
         )
     device = ConfigDevice.FLOPPY if floppy and wanted is not ConfigDevice.DISK else ConfigDevice.DISK
     size = FLOPPY_SIZE if device is ConfigDevice.FLOPPY else -(-(needed + needed // 64 + _SLACK) // 65536) * 65536
     if size > _MAX_SIZE:
-        raise RequestError(f"the parameters of this instance take {needed} bytes; shorten img_personality")
+        raise RequestError(
+            f"the parameters of this instance take {needed} bytes; shorten img_personality or the file of os_answer_file"
+        )
     return device, size
 
 
