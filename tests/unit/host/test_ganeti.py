@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snf_image_host.checksum import Checksum
 from snf_image_host.disks import MAX_DISKS
 from snf_image_host.ganeti import Request
 from snf_image_host.osparams import OS_PARAMETERS, os_parameters
 from snf_image_host.settings import Settings
 from snf_image_shared.errors import RequestError
-from snf_image_shared.job import PersonalityFile
+from snf_image_shared.job import Ipv4Method, PersonalityFile, Secrets
 
 SETTINGS = Settings(helper_dir=Path("/h"), image_dir=Path("/i"), run_dir=Path("/r"))
 MANDATORY = {
@@ -58,6 +60,7 @@ def preset(**parameters: str) -> Settings:
     return SETTINGS.model_copy(update={"parameters": parameters})
 
 
+@pytest.mark.row(4, 10)
 @pytest.mark.parametrize("name", MANDATORY)
 @pytest.mark.parametrize("env", ["absent", "empty"])
 def test_each_mandatory_variable_is_named_when_it_is_missing(name: str, env: str) -> None:
@@ -76,6 +79,7 @@ def test_the_smallest_request() -> None:
     assert found.secrets.password is found.secrets.password_hash is found.secrets.authorized_keys is None
 
 
+@pytest.mark.row(6)
 def test_variables_nobody_asked_for_change_nothing() -> None:
     noise = {
         *("DEBUG_LEVEL", "INSTANCE_REINSTALL", "DISK_0_SIZE", "LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "OSP_UNKNOWN"),
@@ -84,6 +88,7 @@ def test_variables_nobody_asked_for_change_nothing() -> None:
     assert request(**dict.fromkeys(noise, "$(id)\n")) == request()
 
 
+@pytest.mark.row(4)
 @pytest.mark.parametrize("version", ["19", "21", "20 ", "020", "x" * 1000])
 def test_another_version_of_the_interface_is_refused(version: str) -> None:
     assert refusal(OS_API_VERSION=version).startswith("OS_API_VERSION: ")
@@ -117,10 +122,18 @@ def test_a_host_name_is_taken_as_it_is(name: str) -> None:
     assert request(INSTANCE_NAME=name).instance == name
 
 
+@pytest.mark.row(5)
+@pytest.mark.parametrize("hypervisor", ["kvm", "xen-hvm", "xen-pvm", "fake", "lxc", "chroot"])
+def test_every_hypervisor_of_ganeti_is_taken(hypervisor: str) -> None:
+    assert request(HYPERVISOR=hypervisor).hypervisor == hypervisor
+
+
+@pytest.mark.row(5)
 def test_a_hypervisor_is_one_that_ganeti_has() -> None:
     assert refusal(HYPERVISOR="kvm root=/dev/vdb").startswith("HYPERVISOR: ")
 
 
+@pytest.mark.row(4)
 @pytest.mark.parametrize("count", ["0", "-1", "x", "1.5", "²", "١", " 1", "9" * 5000, str(MAX_DISKS + 1)])
 def test_a_count_of_disks_that_is_no_small_number_is_refused(count: str) -> None:
     assert refusal(DISK_COUNT=count).startswith("DISK_COUNT: ")
@@ -147,18 +160,21 @@ def test_a_first_disk_that_is_read_only_is_refused() -> None:
     assert request(DISK_COUNT="2", DISK_1_PATH="/b", DISK_1_ACCESS="ro").disks[1].access == "ro"
 
 
+@pytest.mark.row(27)
 def test_the_environment_overrides_what_files_preset_even_when_it_is_empty() -> None:
     settings = preset(IMG_ID="preset", IMG_PASSWD="preset", AUTH_KEYS="preset")
     found = request(settings, OSP_IMG_PASSWD="")
     assert (found.image_id, found.secrets.password, found.secrets.authorized_keys) == ("debian", "", "preset")
 
 
+@pytest.mark.row(16)
 def test_what_files_preset_is_enough() -> None:
     env = {name: value for name, value in MANDATORY.items() if not name.startswith("OSP_")}
     found = ask(env, preset(IMG_ID="debian", IMG_FORMAT="diskdump"))
     assert found == request()
 
 
+@pytest.mark.row(32)
 @pytest.mark.parametrize("password", ["", "x"])
 @pytest.mark.parametrize("hashed", ["", "!"])
 def test_password_and_hash_exclude_each_other_even_when_empty(password: str, hashed: str) -> None:
@@ -308,3 +324,132 @@ def test_whatever_is_wrong_no_secret_is_in_the_message(
         assert CANARY not in str(error)
     else:
         assert CANARY not in repr(found)
+
+
+@pytest.mark.row(27)
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("IMG_PASSWD", "password"),
+        ("IMG_PASSWD_HASH", "password_hash"),
+        ("AUTH_KEYS", "authorized_keys"),
+        ("CLOUD_USERDATA", "cloud_userdata"),
+        ("OS_PRODUCT_KEY", "product_key"),
+    ],
+)
+def test_a_secret_that_is_given_and_empty_is_not_one_that_is_not_given(name: str, member: str) -> None:
+    assert getattr(request().secrets, member) is None
+    assert getattr(request(preset(**{name: "x"}), **{f"OSP_{name}": ""}).secrets, member) == ""
+
+
+@pytest.mark.row(27)
+def test_what_means_nothing_when_it_is_empty_is_not_given() -> None:
+    names = set(OS_PARAMETERS) - {"IMG_ID", "IMG_FORMAT", "IMG_PASSWD_HASH", "CLOUD_USERDATA", "OS_PRODUCT_KEY"}
+    names -= {"IMG_PASSWD", "AUTH_KEYS"}
+    assert request(**{f"OSP_{name}": "" for name in names}) == request()
+
+
+@pytest.mark.row(32)
+def test_every_fault_is_told_at_once_and_the_last_line_sums_up() -> None:
+    with pytest.raises(RequestError) as caught:
+        request(
+            OSP_IMG_ID="",
+            OSP_HOSTNAME="a b",
+            OSP_IMG_PASSWD=f"{CANARY}\n",
+            OSP_IMG_PASSWD_HASH="!",
+            OSP_NETWORK='{"nics": [{"index": 1}]}',
+            DISK_0_PATH="",
+            HYPERVISOR="vmware",
+        )
+    assert [line.split(": ")[0] for line in caught.value.lines] == [
+        "OS parameter img_passwd_hash",
+        "OS parameter hostname",
+        "OS parameter img_passwd",
+        "OS parameter img_id",
+        "HYPERVISOR",
+        "DISK_0_PATH",
+        "OS parameter network",
+        "7 faults in img_passwd_hash, hostname, img_passwd, img_id, HYPERVISOR, DISK_*, network",
+    ]
+
+
+def test_a_reset_by_ganetis_word_is_said_where_it_leaves_nothing() -> None:
+    assert "'default' is Ganeti's word for not giving it" in refusal(OSP_IMG_ID="default")
+    assert request(preset(IMG_ID="preset"), OSP_IMG_ID="default").image_id == "preset"
+    assert request(OSP_IMG_ID="local://default").image_id == "local://default"
+
+
+def test_what_a_spec_that_cannot_be_read_may_have_had_is_not_called_missing() -> None:
+    assert refusal(OSP_IMG_ID="", OSP_SPEC="{").startswith("OS parameter spec: not JSON")
+
+
+def test_a_host_name_that_is_given_is_the_guests() -> None:
+    found = request(OSP_HOSTNAME="web1.example.com")
+    assert (found.instance, found.hostname) == ("inst1.ganeti.lab", "web1.example.com")
+    assert found.guest_environment["SNF_IMAGE_HOSTNAME"] == "web1.example.com"
+    assert request().hostname == "inst1.ganeti.lab"
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_checksum_is_taken_in_any_case(algorithm: str) -> None:
+    digest = hashlib.new(algorithm, b"x").hexdigest()
+    assert request(OSP_IMG_CHECKSUM=f"{algorithm}:{digest}".upper()).checksum == Checksum(algorithm, digest)
+    assert request().checksum is None
+
+
+def test_what_windows_wants_is_kept() -> None:
+    key, url = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE", "https://example.com/unattend.xml"
+    found = request(OSP_OS_PRODUCT_KEY=key, OSP_OS_ANSWER_FILE=url)
+    assert (found.secrets.product_key, found.answer_file_url) == (key, url)
+    assert key not in repr(found)
+    assert url not in repr(found)
+
+
+def test_the_network_document_wins_over_network_tags() -> None:
+    nic = {"NIC_COUNT": "1", "NIC_0_MAC": "aa:00:00:00:00:01", "NIC_0_IP": "198.51.100.3"}
+    subnet = {"NIC_0_NETWORK_SUBNET": "198.51.100.0/24", "NIC_0_NETWORK_TAGS": "dhcp"}
+    document = {"nics": [{"index": 0, "addresses": ["192.0.2.7/24"], "gateway4": "192.0.2.1"}]}
+    (plain,) = request(**nic, **subnet).nics
+    (found,) = request(**nic, **subnet, OSP_NETWORK=json.dumps(document)).nics
+    assert plain.ipv4 is Ipv4Method.DHCP
+    assert (found.ipv4, found.address4, found.gateway4) == (Ipv4Method.STATIC, "192.0.2.7/24", "192.0.2.1")
+
+
+@pytest.mark.row(28)
+def test_the_document_of_cyclades_is_taken_value_by_value() -> None:
+    # What Cyclades serves at config_url, with its own JSON inside of text; contract of snf-image 0.23.
+    document = {
+        "img_id": "pithosmap://0a1b/1048576",
+        "img_passwd": "S3cret",
+        "img_format": "diskdump",
+        "img_personality": '[{"path": "/root/f", "contents": "YQ==", "owner": "root", "group": "root", "mode": 384}]',
+        "img_properties": '{"OSFAMILY": "linux", "ROOT_PARTITION": "1", "USERS": "root"}',
+        "auth_keys": "ssh-rsa AAAA",
+        "cloud_userdata": "I2Nsb3VkLWNvbmZpZwo=",
+    }
+    parameters = {name.upper(): value for name, value in document.items()}
+    found = Request.from_environment(MANDATORY, SETTINGS, parameters)
+    assert (found.image_id, found.image_format) == ("pithosmap://0a1b/1048576", "diskdump")
+    assert found.personality == (PersonalityFile("/root/f", "YQ==", "root", "root", 0o600),)
+    assert found.properties == {"OSFAMILY": "linux", "ROOT_PARTITION": "1", "USERS": "root"}
+    assert found.secrets == Secrets("S3cret", None, "ssh-rsa AAAA", "I2Nsb3VkLWNvbmZpZwo=")
+
+
+@pytest.mark.row(31)
+def test_values_that_no_environment_could_carry_are_taken() -> None:
+    keys = "ssh-ed25519 AAAA é\n" * 20_000
+    contents = base64.b64encode(bytes(1 << 20)).decode()
+    files = personality({"path": "/ä", "contents": contents})
+    found = Request.from_environment(
+        MANDATORY,
+        SETTINGS,
+        {
+            "IMG_ID": "ä",
+            "IMG_FORMAT": "diskdump",
+            "AUTH_KEYS": keys,
+            "IMG_PERSONALITY": files,
+            "IMG_PASSWD": "pässwörd",
+        },
+    )
+    assert (found.image_id, found.secrets.authorized_keys, found.secrets.password) == ("ä", keys, "pässwörd")
+    assert found.personality == (PersonalityFile("/ä", contents),)
