@@ -17,6 +17,11 @@ pytest.register_assert_rewrite("leaks")
 from provider import Provider  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Nothing fails because the machine is busy, and the same commit is tried with the same examples wherever it is tried.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

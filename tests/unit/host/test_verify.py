@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS
@@ -226,7 +226,6 @@ VALUES = st.text(max_size=30) | st.sampled_from(
 
 
 @pytest.mark.row(43)
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(OS_PARAMETERS), VALUES, max_size=6),
     st.sets(st.sampled_from(sorted(SECRET_PARAMETERS))),
