@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Installs the OS definition, the commands and the settings below DESTDIR: for `make install` and debian/rules.
+"""Installs the OS definition, commands, manual and settings below DESTDIR: for `make install` and debian/rules.
 
 The code and the libraries it needs go into a directory of their own, so that no other Python program sees them and a
 release of Debian that lacks one of them does not matter. Existing settings are left as they are.
@@ -72,6 +72,7 @@ def main() -> None:
     install_library(places, requirements=not options.without_requirements)
     install_os_definition(places)
     install_settings(places)
+    install_manual(places)
     print(f"Installed below {places.below(prefix)} and {places.below(etc)}.")
 
 
@@ -122,6 +123,17 @@ def install_settings(places: Places) -> None:
         path = places.below(places.etc / target)
         if not path.exists():
             _copy(HERE / source, path)
+
+
+def install_manual(places: Places) -> None:
+    """The manual pages."""
+    command = [
+        sys.executable,
+        "-B",
+        str(PROJECT / "docs/man/manual.py"),
+        str(places.below(places.prefix / "share/man")),
+    ]
+    subprocess.run(command, check=True)
 
 
 @contextmanager
