@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # libnbd's Python module is Debian's alone. Last in line, so that nothing else of Debian's takes the place of ours.
