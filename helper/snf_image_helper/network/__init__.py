@@ -75,7 +75,7 @@ def facts_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Fact
         case Renderer.NETWORKD:
             return Facts(_files(guest, networkd.DIRECTORY, r".*\.network"))
         case Renderer.IFUPDOWN:
-            old = tuple(path for path in (ifupdown.INTERFACES, ifupdown.UDEV_RULES) if guest.is_file(path))
+            old = (ifupdown.INTERFACES,) if guest.is_file(ifupdown.INTERFACES) else ()
             return Facts(old, _matches_mac(guest), Distro.of(guest).family is not Family.ALPINE)
         case Renderer.NETWORKMANAGER:
             return Facts(_profiles(guest, cards))

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from snf_image_helper.network.addresses import Network
 from snf_image_helper.network.cards import DEFAULTS, Card, Stack
+from snf_image_helper.network.leftovers import UDEV_RULES
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 INTERFACES = "/etc/network/interfaces"
 MAPPING_SCRIPT = "/etc/network/snf-image-by-mac"
-UDEV_RULES = "/etc/udev/rules.d/70-persistent-net.rules"
 
 _LOOPBACK = "\nauto lo\niface lo inet loopback\n"
 _SCRIPT = f"""#!/bin/sh

@@ -8,7 +8,7 @@ them. NetworkManager writes the file by itself and is no concern of this module.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from snf_image_helper.guest import Guest
@@ -40,11 +40,11 @@ class DhcpClient(StrEnum):
 
 @dataclass(frozen=True)
 class Names:
-    """`old` is the image's file, or None; `clients` are those that would write over ours."""
+    """`old` are the files of the image that ours would replace; `clients` those that would write over ours."""
 
     owner: Owner
-    old: str | None = None
-    clients: tuple[DhcpClient, ...] = field(default=())
+    old: frozenset[str] = frozenset()
+    clients: tuple[DhcpClient, ...] = ()
 
 
 def names_of(guest: Guest, *, resolved: bool) -> Names:
@@ -53,46 +53,40 @@ def names_of(guest: Guest, *, resolved: bool) -> Names:
     A link that leads to systemd-resolved's file while that does not run leads nowhere: then the file is nobody's.
     """
     target = guest.link_target(RESOLV_CONF)
-    clients = tuple(client for client, (mark, _, _) in _CLIENTS.items() if guest.exists(mark))
-    if target is None:
-        if guest.is_file(RESOLV_CONF):
-            return Names(Owner.NOBODY, RESOLV_CONF, clients)
-        # systemd-tmpfiles makes the link at boot where there is nothing.
-        return Names(Owner.RESOLVED if resolved else Owner.NOBODY, None, clients)
-    if _OF_RESOLVED not in target:
+    # systemd-tmpfiles makes the link at boot where there is nothing.
+    if resolved and (_OF_RESOLVED in target if target else not guest.exists(RESOLV_CONF)):
+        return Names(Owner.RESOLVED)
+    if target and _OF_RESOLVED not in target:
         return Names(Owner.SOMEBODY)
-    return Names(Owner.RESOLVED) if resolved else Names(Owner.NOBODY, RESOLV_CONF, clients)
+    ours = {RESOLV_CONF, *(path for _, path, _ in _CLIENTS.values())}
+    old = frozenset(path for path in ours if guest.is_file(path) or guest.is_link(path))
+    return Names(Owner.NOBODY, old, tuple(client for client, (mark, _, _) in _CLIENTS.items() if guest.exists(mark)))
 
 
 def render(cards: Sequence[Card], names: Names, *, tell_resolved: bool) -> Rendered:
-    """Nothing without name servers or search domains. `tell_resolved`: the network software does not do it itself."""
+    """Nothing without name servers; `tell_resolved`: the network software does not do it itself.
+
+    Our servers are then the only ones: a DHCP client would replace the whole file, not add its own.
+    """
     servers = tuple(dict.fromkeys(server for card in cards for server in card.nameservers))
     search = tuple(dict.fromkeys(domain for card in cards for domain in card.search))
-    if not servers and not search:
+    if not servers or names.owner is Owner.SOMEBODY:
         return Rendered({})
-    match names.owner:
-        case Owner.SOMEBODY:
-            return Rendered({})
-        case Owner.RESOLVED if tell_resolved:
-            return Rendered({_DROP_IN: FileContent(f"{HEADER}[Resolve]\n{_resolved(servers, search)}")})
-        case Owner.RESOLVED:
-            return Rendered({})
-        case Owner.NOBODY:
-            lines = [f"search {' '.join(search)}"] if search else []
-            lines += [f"nameserver {server}" for server in servers]
-            plain = {RESOLV_CONF: FileContent(HEADER + "".join(f"{line}\n" for line in lines))}
-            told = _told(names) if any(_asks(card) for card in cards) else {}
-            return Rendered({**plain, **told}, suffixed((names.old,) if names.old else ()))
+    if names.owner is Owner.RESOLVED:
+        domains = f"Domains={' '.join(search)}\n" if search else ""
+        text = f"{HEADER}[Resolve]\nDNS={' '.join(servers)}\n{domains}"
+        return Rendered({_DROP_IN: FileContent(text)} if tell_resolved else {})
+    lines = [f"search {' '.join(search)}"] if search else []
+    lines += [f"nameserver {server}" for server in servers]
+    files = {RESOLV_CONF: FileContent(HEADER + "".join(f"{line}\n" for line in lines))}
+    if any(_asks(card) for card in cards):
+        files.update(_told(names))
+    return Rendered(files, suffixed(tuple(path for path in files if path in names.old)))
 
 
 def _told(names: Names) -> dict[str, FileContent]:
     """What keeps the guest's DHCP clients off our file."""
     return {path: FileContent(HEADER + text) for client, (_, path, text) in _CLIENTS.items() if client in names.clients}
-
-
-def _resolved(servers: Sequence[str], search: Sequence[str]) -> str:
-    lines = [f"DNS={' '.join(servers)}"] if servers else []
-    return "".join(f"{line}\n" for line in [*lines, *([f"Domains={' '.join(search)}"] if search else [])])
 
 
 def _asks(card: Card) -> bool:
@@ -106,10 +100,6 @@ _CLIENTS = {
         "/etc/dhcp/dhclient-enter-hooks.d/snf-image",
         "make_resolv_conf() { :; }\n",
     ),
-    DhcpClient.DHCPCD: (
-        "/usr/lib/dhcpcd/dhcpcd-run-hooks",
-        "/etc/dhcpcd.enter-hook",
-        'skip_hooks="$skip_hooks resolv.conf"\n',
-    ),
+    DhcpClient.DHCPCD: ("/etc/dhcpcd.conf", "/etc/dhcpcd.enter-hook", 'skip_hooks="$skip_hooks resolv.conf"\n'),
     DhcpClient.UDHCPC: ("/usr/share/udhcpc/default.script", "/etc/udhcpc/udhcpc.conf", "RESOLV_CONF=no\n"),
 }

@@ -2,8 +2,9 @@
 """ConfigureNetwork: write the instance's NICs for the network software that the guest uses, found by MAC address.
 
 netplan, systemd-networkd, ifupdown or NetworkManager (always, with the property NM_NETWORKING). Files that would
-compete are renamed, not lost. Under CLOUD_INIT the network has one owner: cloud-init is told to leave it alone, or gets
-the cards through the seed's network-config where the guest has nothing we write for.
+compete are renamed, not lost; leases and identities that the template got from its network are removed. Under
+CLOUD_INIT the network has one owner: cloud-init is told to leave it alone, or gets the cards through the seed's
+network-config where the guest has nothing we write for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from snf_image_helper import cloud_init
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.network import Renderer, choose, files_for, netplan
 from snf_image_helper.network.cards import cards_of
+from snf_image_helper.network.leftovers import forget
 from snf_image_helper.network.rendering import FileContent, Rendered
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
@@ -23,6 +25,7 @@ from snf_image_shared.job import Job
 def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     """A guest with nothing we write for is left alone, with a warning. Raises GuestError for an impossible NIC."""
     cards = cards_of(job.nics)
+    forget(guest)
     for card in cards:
         for gateway in card.left_out:
             report.warning(
@@ -50,6 +53,8 @@ def write(guest: Guest, rendered: Rendered) -> None:
         ours = rendered.files.get(path)
         if ours is None or not (guest.exists(backup) or _is_written(guest, path, ours)):
             guest.rename(path, backup)
+        elif guest.is_link(path):
+            guest.remove(path)  # what is written is to be the file itself, not what a link leads to
     for path, content in rendered.files.items():
         if not _is_written(guest, path, content):
             guest.make_directory(path.rpartition("/")[0])

@@ -16,7 +16,10 @@ from pathlib import Path
 
 from unit.helper.disk_images import sh
 
-PACKAGES = ("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2")
+PACKAGES = (
+    *("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2"),
+    *("isc-dhcp-client", "dhcpcd-base"),
+)
 NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
 _NETWORKD = "/usr/lib/systemd/systemd-networkd"
 
@@ -62,8 +65,10 @@ class GuestTools:
         root = cache / "guest-tools"
         with (cache / ".guest-tools.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (root / ".ready").exists():
+            ready = root / ".ready"
+            if not (ready.exists() and ready.read_text() == " ".join(PACKAGES)):
                 _unpack(root)
+                ready.write_text(" ".join(PACKAGES))
         return cls(root)
 
     def run(self, *argv: str, stdin: str = "") -> str:
@@ -109,4 +114,3 @@ def _unpack(root: Path) -> None:
         sh(*install, *options, *PACKAGES)
     for archive in archives.glob("*.deb"):
         sh("dpkg-deb", "--extract", str(archive), str(root))
-    (root / ".ready").touch()

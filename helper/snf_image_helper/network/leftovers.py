@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the image's template was to its network: leases, DHCP identities, card names.
+
+Two clones with one DUID fight over one address; a lease of another network delays the boot. All of it is made anew.
+"""
+
+from __future__ import annotations
+
+import re
+
+from snf_image_helper.guest import Guest
+from snf_image_helper.network.rendering import BACKUP, HEADER
+
+UDEV_RULES = "/etc/udev/rules.d/70-persistent-net.rules"
+_LEASES = r".*\.leases?6?"
+_LEFTOVERS = {
+    "/etc": r"dhcpcd\.duid",
+    "/var/lib/dhcp": _LEASES,  # dhclient, Debian
+    "/var/lib/dhclient": _LEASES,  # dhclient, Red Hat
+    "/var/lib/dhcpcd": rf"{_LEASES}|duid|secret",
+    "/var/lib/dhcpcd5": rf"{_LEASES}|duid|secret",
+    "/var/lib/NetworkManager": rf"{_LEASES}|secret_key|timestamps",
+    "/var/lib/wicked": r"(duid|iaid|lease-.*)\.xml",
+}
+
+
+def forget(guest: Guest) -> None:
+    """Remove it; rules that tie the names of cards to other cards are only put out of the way."""
+    for directory, pattern in _LEFTOVERS.items():
+        for name in guest.list_directory(directory, missing_ok=True):
+            if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
+                guest.remove(f"{directory}/{name}")
+    if guest.is_file(UDEV_RULES) and not guest.read_text(UDEV_RULES).startswith(HEADER):
+        guest.rename(UDEV_RULES, UDEV_RULES + BACKUP)
