@@ -64,7 +64,8 @@ def device_for(files: Mapping[str, bytes], wanted: ConfigDevice) -> tuple[Config
     size = FLOPPY_SIZE if device is ConfigDevice.FLOPPY else -(-(needed + needed // 64 + _SLACK) // 65536) * 65536
     if size > _MAX_SIZE:
         raise RequestError(
-            f"the parameters of this instance take {needed} bytes; shorten img_personality or the file of os_answer_file"
+            f"the parameters of this instance take {needed} bytes, more than {_MAX_SIZE}; "
+            "shorten img_personality or the file of os_answer_file"
         )
     return device, size
 
