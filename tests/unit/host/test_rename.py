@@ -65,6 +65,7 @@ def test_an_administrator_can_turn_it_off(tmp_path: Path, disk: Path) -> None:
     ("parameters", "reason"),
     [
         ({"hostname": "www.example.org"}, "the OS parameter hostname gives it the name www.example.org"),
+        ({"spec": {"hostname": "www.example.org"}}, "the OS parameter hostname gives it the name www.example.org"),
         ({"img_properties": {"EXCLUDE_ALL_TASKS": "yes"}}, "the property EXCLUDE_ALL_TASKS is set"),
         ({"inst_properties": {"exclude_mounted_tasks": True}}, "the property EXCLUDE_MOUNTED_TASKS is set"),
         ({"img_properties": {"EXCLUDE_TASK_ASSIGNHOSTNAME": 1}}, "the property EXCLUDE_TASK_ASSIGNHOSTNAME is set"),
