@@ -11,7 +11,7 @@ import pytest
 
 from snf_image_host.assignments import parse_assignments
 from snf_image_host.obsolete import OBSOLETE
-from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS, os_parameters
+from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS
 from snf_image_host.settings import (
     Accelerator,
     ConfigDevice,
@@ -82,21 +82,6 @@ def test_a_later_file_overrides_an_earlier_one(tmp_path: Path, present: tuple[st
     files = {"variant": "", **{level: f"IMAGE_DIR=/{level}\n" for level in present}}
     expected = f"/{present[-1]}" if present else str(tmp_path / "var/lib/snf-image")
     assert str(load(tmp_path, "v", **files).image_dir) == expected
-
-
-@pytest.mark.row(26, 27)
-@pytest.mark.parametrize("value", ["x", ""])
-@pytest.mark.parametrize(
-    "present", [found for size in range(4) for found in combinations(("main", "variant", "OSP"), size)]
-)
-def test_what_ganeti_passes_overrides_what_the_files_preset_even_if_it_is_empty(
-    tmp_path: Path, present: tuple[str, ...], value: str
-) -> None:
-    given = {level: f"{level}{value}" if value else "" for level in present}
-    files = {level: f"IMG_PASSWD={given[level]}\n" for level in present if level != "OSP"}
-    env = {"OSP_IMG_PASSWD": given["OSP"]} if "OSP" in given else {}
-    settings = load(tmp_path, "v", **{"variant": "", **files})
-    assert os_parameters(env, settings) == ({"IMG_PASSWD": given[present[-1]]} if present else {})
 
 
 @pytest.mark.parametrize(
