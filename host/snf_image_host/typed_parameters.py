@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from snf_image_host.checksum import Checksum
 from snf_image_host.faults import Faults, shown
+from snf_image_host.fetch import parse_url
 from snf_image_host.hostnames import host_name
 from snf_image_host.network_document import NetworkDocument, parse_network
 from snf_image_host.osparams import OS_PARAMETERS
@@ -77,8 +78,8 @@ def read_parameters(given: Mapping[str, str], settings: Settings, faults: Faults
         network=read("NETWORK", parse_network, None),
         properties=merge(image, instance).values,
         personality=read("IMG_PERSONALITY", parse_personality, ()),
-        answer_file_url=read("OS_ANSWER_FILE", lambda url: fetchable(url, settings.fetch_schemes), None),
-        config_url=read("CONFIG_URL", lambda url: fetchable(url, settings.fetch_schemes), None),
+        answer_file_url=read("OS_ANSWER_FILE", lambda url: parse_url(url, "os_answer_file", settings).text, None),
+        config_url=read("CONFIG_URL", lambda url: parse_url(url, "config_url", settings).text, None),
         secrets=Secrets(
             password=secret("IMG_PASSWD", _password),
             password_hash=secret("IMG_PASSWD_HASH", _password_hash),
@@ -90,24 +91,6 @@ def read_parameters(given: Mapping[str, str], settings: Settings, faults: Faults
     if found.checksum and found.image_id == NO_IMAGE:
         faults.add("img_checksum", "there is no image to check, as img_id is null; leave it out")
     return found
-
-
-def fetchable(url: str, schemes: str) -> str:
-    """`url` if its scheme is one of `schemes` (words, as in the settings). Raises RequestError, which does not show it:
-
-    user name, password and query of a URL are secrets.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
-        raise RequestError(f"is no URL; write it with its scheme, one of {', '.join(schemes.split())}")
-    if scheme.lower() not in schemes.lower().split():
-        allowed = ", ".join(schemes.split()) or "nothing"
-        raise RequestError(f"{shown(scheme[:20])} is not a scheme that the setting FETCH_SCHEMES allows: {allowed}")
-    if not rest.strip("/"):
-        raise RequestError(f"{scheme.lower()}:// names nothing; write the whole URL")
-    if any(character.isspace() or not character.isprintable() for character in url):
-        raise RequestError("has a blank or a control character in it; write it as %20 or the like")
-    return url
 
 
 def _is_text(name: str, text: str, faults: Faults) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -106,6 +107,30 @@ def test_an_error_is_one_last_line_of_printable_ascii_and_its_own_code(
     assert last.isascii()
     assert last.isprintable()
     assert "Traceback" not in done.stderr
+
+
+def test_every_fault_of_a_request_is_a_line_of_its_own(tmp_path: Path) -> None:
+    faults = {"OSP_IMG_FORMAT": "a\nb", "OSP_HOSTNAME": "a\r[ERROR] b", "OSP_IMG_CHECKSUM": "x"}
+    done = call("verify", tmp_path, "parameters", env=faults)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.partition(": ")[0] for line in lines] == [
+        "[ERROR] OS parameter img_format",
+        "[ERROR] OS parameter img_checksum",
+        "[ERROR] OS parameter hostname",
+        "[ERROR] 3 OS parameters are wrong",
+    ]
+
+
+@pytest.mark.row(81)
+def test_every_fault_of_a_request_reaches_the_monitor_in_one_message(tmp_path: Path) -> None:
+    env = {"OS_API_VERSION": "20", "INSTANCE_NAME": "a", "HYPERVISOR": "kvm", "DISK_COUNT": "0"}
+    done = call("create", tmp_path, env=env)
+    sent = [json.loads(line.partition(" ")[2]) for line in done.stderr.splitlines() if line.startswith("[MONITOR] ")]
+    (error,) = (message for message in sent if message["type"] == "image-error")
+    shown = [line.removeprefix("[ERROR] ") for line in done.stderr.splitlines() if line.startswith("[ERROR] ")]
+    assert error["messages"] == shown
+    assert len(shown) == 4
 
 
 def test_a_fault_of_ours_has_a_traceback_above_and_a_last_line_below(tmp_path: Path) -> None:

@@ -113,14 +113,14 @@ def test_a_parameter_that_can_never_work_is_refused_in_lower_case(tmp_path: Path
 @pytest.mark.parametrize("scheme", ["http", "https", "ftp", "ftps", "HTTPS"])
 @pytest.mark.parametrize("name", ["CONFIG_URL", "OS_ANSWER_FILE"])
 def test_each_usual_scheme_is_allowed(tmp_path: Path, name: str, scheme: str) -> None:
-    verify(osp({name: f"{scheme}://user:pw@[2001:db8::1]:8080/ä?b#c"}), tmp_path)
+    verify(osp({name: f"{scheme}://user:pw@[2001:db8::1]:8080/a?b#c"}), tmp_path)
 
 
 @pytest.mark.row(12)
 def test_the_administrator_says_which_schemes_are_allowed(tmp_path: Path) -> None:
     env = variant(tmp_path, 'FETCH_SCHEMES="file https"')
     verify(osp({"CONFIG_URL": "file:///srv/config.json"}) | env, tmp_path)
-    with pytest.raises(RequestError, match="'http' is not a scheme that the setting FETCH_SCHEMES allows: file, https"):
+    with pytest.raises(RequestError, match=r"scheme 'http' is not one of file, https; .*FETCH_SCHEMES"):
         verify(osp({"CONFIG_URL": "http://example.com/"}) | env, tmp_path)
 
 
