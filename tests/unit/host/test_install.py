@@ -59,3 +59,11 @@ def test_settings_of_the_administrator_stay(twice: Path) -> None:
 def test_nothing_of_an_older_build_is_installed(twice: Path) -> None:
     assert (twice / "usr/local/lib/snf-image/snf_image_host/cli.py").is_file()
     assert not (twice / "usr/local/lib/snf-image/snf_image_host/left_over.py").exists()
+
+
+def test_the_settings_of_the_installation_are_shown_by_its_command(twice: Path) -> None:
+    command = twice / "usr/local/sbin/snf-image-config"
+    done = subprocess.run([str(command), "show"], cwd="/", env={}, capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("HELPER_MEMORY="))
+    assert line.split("  # ")[0].rstrip() == "HELPER_MEMORY=1024"
+    assert line.endswith(f"  # {twice}/etc/snf-image/snf-image.conf, line 1")

@@ -27,7 +27,7 @@ def orchestrator() -> Iterator[HttpServer]:
         yield server
 
 
-@pytest.mark.row(26, 27)
+@pytest.mark.row(17, 26, 27)
 @pytest.mark.parametrize("highest_is_empty", [False, True], ids=["filled", "empty"])
 @pytest.mark.parametrize("present", COMBINATIONS, ids="-".join)
 def test_the_highest_level_that_gives_a_parameter_decides_even_if_it_gives_nothing(
