@@ -8,7 +8,7 @@ enough); NAME.conf is read with the other settings. Programs of the administrato
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +30,9 @@ BUILT_IN: Mapping[Kind, Mapping[str, int]] = {
     Kind.SOURCE: {"null": 30, "local": 10},
     Kind.TARGET: {"uri": 20, "local": 10},
 }
+# Names that came with older versions: their files are on old nodes and do no harm.
+RETIRED = frozenset({"network", "pithos", "rbd"})
+_SUFFIXES = (".conf", ".priority", ".disabled")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def read_backends(directory: Path, names: Mapping[Kind, Mapping[str, int]]) -> t
             warnings += doubts
             if backend.disabled_by:
                 warnings.append(f"{disabled}: the {backend} is turned off; remove the file to have it back")
+        warnings += _strangers(directory / kind, kind, {*priorities, *RETIRED})
     return tuple(backends), warnings
 
 
@@ -76,6 +80,11 @@ def refuse_disabled(backends: Iterable[Backend], img_id: str, target: str = "loc
                 f"{what} needs the {backend}, which {backend.disabled_by} turns off on this node; "
                 "remove that file, or use another kind"
             )
+
+
+def _strangers(directory: Path, kind: Kind, known: Set[str]) -> list[str]:
+    found = [path for path in sorted(directory.glob("*")) if path.suffix in _SUFFIXES and path.stem not in known]
+    return [f"{path}: there is no {Backend(kind, path.stem)} in this version; remove the file" for path in found]
 
 
 def _priority(path: Path, own: int) -> tuple[int, list[str]]:

@@ -66,6 +66,19 @@ def test_what_is_turned_off_is_not_asked_and_is_told(tmp_path: Path) -> None:
     assert warning.startswith(f"{tmp_path}/src/null.disabled: the source 'null' is turned off; ")
 
 
+def test_the_files_of_an_unknown_name_are_told_and_those_of_old_names_are_not(tmp_path: Path) -> None:
+    for name in ("src/mine.conf", "dst/locl.disabled", "src/pithos.priority", "dst/rbd.conf", "src/network.disabled"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "src/README").touch()
+    _, warnings = read_backends(tmp_path, BUILT_IN)
+    assert warnings == [
+        f"{tmp_path}/src/mine.conf: there is no source 'mine' in this version; remove the file",
+        f"{tmp_path}/dst/locl.disabled: there is no target 'locl' in this version; remove the file",
+    ]
+
+
 @pytest.mark.parametrize(
     ("disabled", "img_id", "target", "refused"),
     [
