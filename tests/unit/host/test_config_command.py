@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""snf-image-config as a program: what it shows, what it hides, and how it ends."""
+"""snf-image-config: what it shows, what it hides, and how it ends."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snf_image_host.assignments import parse_assignments
-from snf_image_host.config_command import quoted
+from snf_image_host.config_command import main, quoted
 from snf_image_host.osparams import SECRET_PARAMETERS
 from snf_image_host.settings import setting_fields
 from snf_image_host.settings_manual import entries, markdown
@@ -32,26 +35,34 @@ MAIN = "etc/snf-image/snf-image.conf"
 VARIANTS = "etc/ganeti/snf-image/variants"
 
 
+@dataclass(frozen=True)
+class Done:
+    """How the command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def program(root: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-c", PROGRAM, str(root), *arguments]
 
 
-def call(root: Path, *arguments: str, files: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def call(root: Path, *arguments: str, files: Mapping[str, str] | None = None) -> Done:
     for name, text in (files or {}).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return subprocess.run(
-        program(root, *arguments),
-        env={"PATH": os.defpath, "LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(root, list(arguments))
+        except SystemExit as end:  # of argparse
+            code = int(end.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
-def shown(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+def shown(done: Done) -> dict[str, tuple[str, str]]:
     """Name -> (value as it was written, origin)."""
     lines = [line.partition("  # ") for line in done.stdout.splitlines() if not line.startswith("# ")]
     return {text.partition("=")[0]: (text.rstrip().partition("=")[2], origin) for text, _, origin in lines}
@@ -212,6 +223,14 @@ def test_wrong_arguments_get_the_usage(tmp_path: Path, arguments: list[str]) -> 
     done = call(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: snf-image-config")
+
+
+def test_the_c_locale_is_enough_for_any_value(tmp_path: Path) -> None:
+    (tmp_path / MAIN).parent.mkdir(parents=True)
+    (tmp_path / MAIN).write_text("DHCP_TAGS='é\x1b'")
+    env = {"PATH": os.defpath, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(program(tmp_path, "show"), env=env, capture_output=True, check=True)
+    assert rb"DHCP_TAGS=$'\xe9\033'" in done.stdout
 
 
 def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
