@@ -2,7 +2,7 @@
 """The pipe to the administrator's PROGRESS_MONITOR program, which must never hurt a deployment.
 
 Writing never blocks: what the pipe does not take waits in a bounded buffer, what that does not take is dropped. At the
-end the program has a few seconds to read the rest; then it is ended, because nothing of ours outlives the OS script.
+end the program has some seconds to read the rest; then it is ended, because nothing of ours outlives the OS script.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from snf_image_shared.process import SEARCH_PATH
 
 _PIPE = 1 << 20  # bytes the kernel buffers, where the limit of the host allows
 _BOUND = 256 << 10  # bytes that wait here
-_GRACE = 2.0  # seconds at the end, to read the rest and to exit
+GRACE = 10.0  # seconds at the end, to read the rest and to exit: it may still be connecting to its message broker
 _TERM_GRACE = 1.0
 
 
@@ -68,8 +68,8 @@ class Monitor:
         self._write()
 
     def close(self) -> None:
-        """Let the program read the rest and exit within a few seconds, or end it. Raises MonitorError for a loss."""
-        deadline = time.monotonic() + _GRACE
+        """Let the program read the rest and exit within GRACE seconds, or end it. Raises MonitorError for a loss."""
+        deadline = time.monotonic() + GRACE
         try:
             while self._waiting and (left := deadline - time.monotonic()) > 0:
                 select.select([], [self._pipe], [], left)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snf_image_host import monitor
 from snf_image_host.progress import Progress, printable
 from snf_image_shared.errors import ImageError
 
@@ -41,6 +42,7 @@ def received(directory: Path) -> list[dict[str, object]]:
     return messages
 
 
+@pytest.mark.row(79)
 def test_the_monitor_hears_each_message_in_the_form_of_the_contract(tmp_path: Path) -> None:
     with Progress.start("inst", collector(tmp_path), log=io.StringIO()) as progress:
         progress.info("Starting image copy...")
@@ -63,6 +65,7 @@ def test_the_monitor_hears_each_message_in_the_form_of_the_contract(tmp_path: Pa
     ]
 
 
+@pytest.mark.row(83)
 def test_the_monitor_gets_its_arguments_and_the_instance_last(tmp_path: Path) -> None:
     with Progress.start("vm1.example.org", collector(tmp_path) + " -v 'two words'", log=io.StringIO()):
         pass
@@ -73,13 +76,14 @@ def test_the_monitor_is_started_without_a_shell_and_without_our_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OSP_IMG_PASSWD", "canary")
-    monitor = program(tmp_path, f"env > {tmp_path}/environment; cat > /dev/null")
-    with Progress.start("inst", f"{monitor} ;touch {tmp_path}/owned", log=io.StringIO()):
+    command = program(tmp_path, f"env > {tmp_path}/environment; cat > /dev/null")
+    with Progress.start("inst", f"{command} ;touch {tmp_path}/owned", log=io.StringIO()):
         pass
     assert "canary" not in (tmp_path / "environment").read_text()
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.row(84)
 def test_without_a_monitor_the_log_holds_lines_and_messages() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
@@ -99,12 +103,14 @@ def test_with_a_monitor_the_log_holds_no_messages(tmp_path: Path) -> None:
     assert log.getvalue() == "[INFO] Starting image copy...\n"
 
 
+@pytest.mark.row(80)
 def test_a_failure_is_one_image_error_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ImageError), Progress.start("inst", collector(tmp_path), log=io.StringIO()):
         raise ImageError("image 'x' is empty")
     assert received(tmp_path) == [{"type": "image-error", "messages": ["image 'x' is empty"]}]
 
 
+@pytest.mark.row(80)
 def test_a_failure_that_was_reported_is_not_reported_again(tmp_path: Path) -> None:
     log = io.StringIO()
     with pytest.raises(ImageError), Progress.start("inst", collector(tmp_path), log=log) as progress:
@@ -127,15 +133,17 @@ def test_an_unexpected_end_tells_no_internals(tmp_path: Path, failure: type[Base
     assert received(tmp_path) == [{"type": "image-error", "messages": [text]}]
 
 
-@pytest.mark.parametrize("monitor", ["/nowhere/monitor", "monitor 'unbalanced", "/dev/null"])
-def test_a_monitor_that_cannot_be_started_is_a_warning(monitor: str) -> None:
+@pytest.mark.row(70)
+@pytest.mark.parametrize("command", ["/nowhere/monitor", "monitor 'unbalanced", "/dev/null"])
+def test_a_monitor_that_cannot_be_started_is_a_warning(command: str) -> None:
     log = io.StringIO()
-    with Progress.start("inst", monitor, log=log) as progress:
+    with Progress.start("inst", command, log=log) as progress:
         progress.info("on we go")
     assert log.getvalue().startswith("[WARNING] PROGRESS_MONITOR ")
     assert '[MONITOR] {"type": "image-info", "messages": ["on we go"]' in log.getvalue()
 
 
+@pytest.mark.row(70)
 def test_a_monitor_that_ends_early_is_a_warning_and_the_log_goes_on(tmp_path: Path) -> None:
     log = io.StringIO()
     with Progress.start("inst", program(tmp_path, "exec true"), log=log) as progress:
@@ -146,10 +154,14 @@ def test_a_monitor_that_ends_early_is_a_warning_and_the_log_goes_on(tmp_path: Pa
     assert '[MONITOR] {"type": "image-info", "messages": ["last"]' in log.getvalue()
 
 
-def test_a_monitor_that_reads_nothing_holds_up_nothing_and_is_ended(tmp_path: Path) -> None:
+@pytest.mark.row(71)
+def test_a_monitor_that_reads_nothing_holds_up_nothing_and_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "GRACE", 1.0)
     log = io.StringIO()
-    monitor = program(tmp_path, f"echo $$ > {tmp_path}/pid", "exec sleep 600")
-    with Progress.start("inst", monitor, log=log) as progress:
+    command = program(tmp_path, f"echo $$ > {tmp_path}/pid", "exec sleep 600")
+    with Progress.start("inst", command, log=log) as progress:
         for _ in range(3000):
             progress.info("x" * 1000)
     assert "did not read all messages in time" in log.getvalue()
@@ -157,8 +169,8 @@ def test_a_monitor_that_reads_nothing_holds_up_nothing_and_is_ended(tmp_path: Pa
 
 
 def test_a_slow_monitor_still_hears_of_the_failure(tmp_path: Path) -> None:
-    monitor = program(tmp_path, "sleep 0.5", f"exec cat > {tmp_path}/messages")
-    with pytest.raises(ImageError), Progress.start("inst", monitor, log=io.StringIO()) as progress:
+    command = program(tmp_path, "sleep 0.5", f"exec cat > {tmp_path}/messages")
+    with pytest.raises(ImageError), Progress.start("inst", command, log=io.StringIO()) as progress:
         for _ in range(3000):
             progress.info("x" * 1000)
         raise ImageError("the end " * 1000)
@@ -167,23 +179,25 @@ def test_a_slow_monitor_still_hears_of_the_failure(tmp_path: Path) -> None:
     assert len(messages) < 3000
 
 
-def test_a_monitor_that_ignores_the_end_of_its_input_is_killed(tmp_path: Path) -> None:
-    monitor = program(tmp_path, f"trap '' TERM; echo $$ > {tmp_path}/pid", "while :; do sleep 0.1; done")
-    with Progress.start("inst", monitor, log=io.StringIO()):
+def test_a_monitor_that_ignores_the_end_of_its_input_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "GRACE", 1.0)
+    command = program(tmp_path, f"trap '' TERM; echo $$ > {tmp_path}/pid", "while :; do sleep 0.1; done")
+    with Progress.start("inst", command, log=io.StringIO()):
         while not (tmp_path / "pid").exists():
             pass
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
 def test_the_monitor_holds_nothing_open_that_it_should_not(tmp_path: Path) -> None:
-    monitor = program(tmp_path, f"readlink /proc/self/fd/* > {tmp_path}/held; cat > /dev/null")
+    command = program(tmp_path, f"readlink /proc/self/fd/* > {tmp_path}/held; cat > /dev/null")
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
-        with Progress.start("inst", monitor, log=io.StringIO()):
+        with Progress.start("inst", command, log=io.StringIO()):
             pass
     assert "secret" not in (tmp_path / "held").read_text()
 
 
+@pytest.mark.row(69)
 def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
@@ -193,6 +207,7 @@ def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
     assert '"position": 100000, "total": 100000, "progress": 100.0' in line
 
 
+@pytest.mark.row(69)
 def test_progress_never_passes_the_end() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
@@ -200,6 +215,7 @@ def test_progress_never_passes_the_end() -> None:
     assert '"position": 100000, "total": 100000, "progress": 100.0' in log.getvalue()
 
 
+@pytest.mark.row(69)
 def test_nothing_to_copy_is_no_progress() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
