@@ -10,7 +10,7 @@ _OWN = "remove it; snf-image does this itself now"
 _PITHOS = "remove it; Pithos is not served, so put the image into IMAGE_DIR"
 _XEN = "remove it; the helper VM runs under QEMU on Xen nodes as well"
 _MULTISTRAP = "remove it; snf-image-update-helper builds the helper image with mmdebstrap"
-_RBD = "name it in the disk's URI, which Ganeti hands to QEMU as it is"
+_RBD = "name it in the disk's URI (rbd:POOL/IMAGE:conf=FILE), or let it be /etc/ceph/ceph.conf"
 
 OBSOLETE = {
     "AWK": _OWN,

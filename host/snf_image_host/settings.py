@@ -206,7 +206,8 @@ class Settings(BaseModel):
     )
     storage_user: str = Field(
         default="",
-        description="Who the programs run as that reach disks which Ganeti names by a URI. Empty: as HELPER_USER.",
+        description="Who the program runs as that reaches disks which Ganeti names by a URI; for ssh: the user whose "
+        ".ssh directory holds the key and known_hosts. Empty: a user id of its own for each run.",
     )
     dhcp_tags: str = Field(default="auto dhcp nfdhcpd", description="Tags of a Ganeti network that mean DHCP for IPv4.")
     stateful_dhcpv6_tags: str = Field(
