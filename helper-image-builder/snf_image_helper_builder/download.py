@@ -86,7 +86,7 @@ class Origin:
         scheme = urlsplit(self.address).scheme
         command = ["prlimit", f"--fsize={largest}", *NOBODY, "curl", "--disable", "--config", "-"]
         command += ["--fail", "--silent", "--show-error", "--location", "--max-redirs", "10", "--globoff"]
-        command += [f"--proto=={scheme}", f"--proto-redir=={_SCHEMES[scheme]}"]
+        command += ["--proto", f"={scheme}", "--proto-redir", f"={_SCHEMES[scheme]}"]
         command += ["--connect-timeout", "30", "--speed-limit", "1", "--speed-time", "60"]
         # By standard input, because a URL may have a password in it, and everybody can read a command line.
         quoted = self.address.replace("\\", "\\\\").replace('"', '\\"')
@@ -96,7 +96,7 @@ class Origin:
             limits = Limits(timeout=_PATIENCE, stdout=out)
             run(command, stdin=f'url = "{quoted}"\n'.encode(), env=dict(self.env), limits=limits)
         except ProcessError as error:
-            if str(-signal.SIGXFSZ) in error.outcome or f"signal {signal.SIGXFSZ.value}" in error.outcome:
+            if error.outcome.endswith(f"signal {signal.SIGXFSZ.value}"):
                 raise ConfigurationError(f"{self} is larger than {largest} bytes") from error
             last = error.stderr_tail[-1] if error.stderr_tail else error.outcome
             raise ConfigurationError(
