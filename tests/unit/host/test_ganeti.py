@@ -380,7 +380,9 @@ def test_a_reset_by_ganetis_word_is_said_where_it_leaves_nothing() -> None:
 
 
 def test_what_a_spec_that_cannot_be_read_may_have_had_is_not_called_missing() -> None:
-    assert refusal(OSP_IMG_ID="", OSP_SPEC="{").startswith("OS parameter spec: not JSON")
+    message = refusal(OSP_IMG_ID="", OSP_SPEC="{")
+    assert message.startswith("OS parameter spec: not JSON")
+    assert "\n" not in message
 
 
 def test_a_host_name_that_is_given_is_the_guests() -> None:

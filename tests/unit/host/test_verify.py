@@ -197,6 +197,23 @@ def test_members_of_a_spec_are_judged_like_the_parameters(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.row(43)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SPEC", '{"img_passwd": 314159}'),
+        ("SPEC", '{"cloud_userdata": true, "img_passwd": [314159]}'),
+        ("SPEC", '{"img_personality": 314159}'),
+        ("IMG_PERSONALITY", '[{"path": "/a", "contents": 314159}]'),
+        ("IMG_PERSONALITY", '[{"path": "/a", "contents": "314159!"}]'),
+        ("IMG_PERSONALITY", '[{"path": "/a", "mode": "314159"}]'),
+        ("IMG_PERSONALITY", '["314159"]'),
+    ],
+)
+def test_values_of_a_secret_document_are_not_shown(tmp_path: Path, name: str, value: str) -> None:
+    assert "314159" not in "".join(lines(tmp_path, **{name: value}))
+
+
 @pytest.mark.row(14)
 def test_config_url_is_not_asked(tmp_path: Path) -> None:
     asked: list[str] = []
