@@ -38,6 +38,10 @@ test-unit: $(VENV)/.ready ## Run only the tests that need no virtual machine
 test-vm: setup helper-image ## Run only the tests with a real helper VM or a real guest
 	$(BIN)/pytest -m vm --durations=10
 
+.PHONY: test-ganeti
+test-ganeti: setup helper-image ## Run only the tests with a real Ganeti cluster, of Debian 12 and of Debian 13
+	$(BIN)/pytest -m ganeti --durations=10
+
 .PHONY: check
 check: $(VENV)/.ready ## Check style and types
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,15 +85,32 @@ def boot(disk: Path, machine: Machine | None = None) -> Iterator[GuestConsole]:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
-        with process:
-            console = GuestConsole(ours, process)
-            try:
-                yield console
-            except BaseException as error:
-                error.add_note(f"The guest's console is in {_keep(console.text, machine.name)}")
-                raise
-            finally:
-                process.kill()
+        with _console(ours, process, machine.name) as console:
+            yield console
+
+
+@contextmanager
+def attached(command: Sequence[str], name: str) -> Iterator[GuestConsole]:
+    """The console of a guest that somebody else started, carried by the standard input and output of `command`."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE)
+        with _console(ours, process, name) as console:
+            yield console
+
+
+@contextmanager
+def _console(line: socket.socket, process: subprocess.Popen[bytes], name: str) -> Iterator[GuestConsole]:
+    with process:
+        console = GuestConsole(line, process)
+        try:
+            yield console
+        except BaseException as error:
+            error.add_note(f"The guest's console is in {_keep(console.text, name)}")
+            raise
+        finally:
+            process.kill()
 
 
 @dataclass

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a deployment could leave behind on a test's node, which is quiet enough to look at all of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganeti.node import Node
+
+_PATIENCE = 120.0  # seconds for what was killed to be gone
+# Ganeti's own: what it logs, remembers and locks.
+_GANETIS = ("var/log/ganeti", "var/lib/ganeti", "run/ganeti", "run/lock")
+_GANETIS_PROGRAMS = ("/usr/sbin/ganeti-", "/usr/share/ganeti/", "/usr/lib/ganeti/")
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Mounts, loop devices over the node's files, files, and processes that are none of Ganeti's."""
+
+    mounts: frozenset[str]
+    loops: frozenset[str]
+    files: frozenset[str]
+    processes: frozenset[str]
+
+    @classmethod
+    def now(cls, node: Node) -> Traces:
+        """Look around."""
+        loops = node.run("losetup", "--all", "--noheadings", "--list", "--output=NAME,BACK-FILE").splitlines()
+        return cls(
+            frozenset(Path(f"/proc/{node.pid}/mountinfo").read_text().splitlines()),
+            frozenset(loop for loop in loops if " /srv/ganeti/" in loop),
+            frozenset(_files(node)),
+            frozenset(program for program in programs(node) if not _is_ganetis(program)),
+        )
+
+
+def check_nothing_left(node: Node, before: Traces) -> None:
+    """Fail unless everything looks as it did `before`, or soon does."""
+    deadline = time.monotonic() + _PATIENCE
+    while (after := Traces.now(node)) != before and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert sorted(after.mounts - before.mounts) == []
+    assert sorted(after.loops - before.loops) == []
+    assert sorted(after.processes - before.processes) == []
+    assert sorted(after.files - before.files) == []
+
+
+def programs(node: Node) -> Iterator[str]:
+    """The arguments of every process of the node, a blank between them; a zombie has none left."""
+    for process in node.path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+                if words != [b""]:
+                    yield b" ".join(words).decode("utf-8", "replace")
+
+
+def _is_ganetis(program: str) -> bool:
+    """One of its daemons, or of the processes that it makes for a job. Scripts of an OS lie elsewhere."""
+    words = program.split(" ")[:3]
+    return any(word.startswith(_GANETIS_PROGRAMS) for word in words) and "/os/" not in program
+
+
+def _files(node: Node) -> Iterator[str]:
+    """Every file of the root and of the places in memory, but for Ganeti's own."""
+    for top in (node.root, node.path("/run"), node.path("/dev/shm")):
+        place = "" if top == node.root else top.relative_to(node.path("/")).as_posix()
+        for directory, names, files in os.walk(top):
+            inside = Path(place, Path(directory).relative_to(top))
+            names[:] = [name for name in names if str(inside / name) not in _GANETIS]
+            yield from (str(inside / name) for name in (*names, *files))
