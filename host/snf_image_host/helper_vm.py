@@ -25,7 +25,7 @@ from snf_image_host.helper_image import HelperImage, open_helper_image
 from snf_image_host.jail import Jail, check_programs
 from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
-from snf_image_host.qemu import PORTS, Attachable, Drive, Machine, arguments, attached
+from snf_image_host.qemu import PORTS, Attachable, Drive, Machine, arguments
 from snf_image_host.serial_ports import Console, Report, Result, drain
 from snf_image_host.settings import Accelerator, ConfigDevice, Settings
 from snf_image_shared import __version__
@@ -127,14 +127,15 @@ class HelperVM:
 
     async def _attempt(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> None:
         run = _Run(Console(progress.helper_line), Report(lambda event: _show(event, progress)))
-        with _socket_pairs() as (ours, theirs), attached(payload.disks) as drives:
-            machine = self._machine(accelerator, payload, drives, theirs)
+        with _socket_pairs() as (ours, theirs):
+            machine = self._machine(accelerator, payload, theirs)
             kvm = accelerator is Accelerator.KVM
             jail = Jail(
                 self._settings.helper_user,
                 kvm_groups() if kvm else (),
                 self._image.files,
                 (KVM_DEVICE,) if kvm else (),
+                machine.sockets,
             )
             for fd in jail.descriptors:
                 os.lseek(fd, 0, os.SEEK_SET)
@@ -149,16 +150,14 @@ class HelperVM:
                 progress.log(f"{_now()} VM STOP")
         self._judge(run, process.returncode, progress)
 
-    def _machine(
-        self, accelerator: Accelerator, payload: Payload, drives: tuple[Drive, ...], theirs: tuple[socket.socket, ...]
-    ) -> Machine:
+    def _machine(self, accelerator: Accelerator, payload: Payload, theirs: tuple[socket.socket, ...]) -> Machine:
         ports = tuple(end.fileno() for end in theirs)
         return Machine(
             program=self._program,
             accelerator=accelerator,
             memory=self._settings.helper_memory,
             image=self._image.root,
-            disks=drives,
+            disks=tuple(disk.drive() for disk in payload.disks),
             config=Drive(payload.floppy.fd),
             config_device=payload.floppy.device,
             ports=ports[1:] if self._settings.helper_debug else ports[1 : len(PORTS)],

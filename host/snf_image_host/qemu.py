@@ -7,9 +7,9 @@ Works from QEMU 7.2 (Debian 12) to 10 (Debian 13).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from snf_image_host.settings import Accelerator, ConfigDevice
@@ -23,27 +23,27 @@ NBD_EXPORT = "disk"  # the name under which our NBD servers offer their only dis
 
 @dataclass(frozen=True)
 class Drive:
-    """An open descriptor that QEMU uses as a disk: a file, a block device, or a connection to an NBD server of ours."""
+    """An open descriptor that QEMU uses as a disk."""
 
     fd: int
     is_block: bool = False
     writable: bool = False
     direct: bool = False
-    is_nbd: bool = False
+
+
+@dataclass(frozen=True)
+class RemoteDrive:
+    """The unix socket of an NBD server of ours, whose only disk QEMU uses. QEMU sees it under the same name."""
+
+    socket: Path
+    writable: bool = False
 
 
 class Attachable(Protocol):
     """A disk that QEMU can be given."""
 
-    def drive(self) -> AbstractContextManager[Drive]:
-        """The disk as one run of QEMU gets it."""
-
-
-@contextmanager
-def attached(disks: Iterable[Attachable]) -> Iterator[tuple[Drive, ...]]:
-    """All the disks for one run of QEMU, in order."""
-    with ExitStack() as stack:
-        yield tuple(stack.enter_context(disk.drive()) for disk in disks)
+    def drive(self) -> Drive | RemoteDrive:
+        """The disk as QEMU gets it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Machine:
     accelerator: Accelerator
     memory: int
     image: Drive
-    disks: tuple[Drive, ...]
+    disks: tuple[Drive | RemoteDrive, ...]
     config: Drive
     config_device: ConfigDevice
     ports: tuple[int, ...]
@@ -64,7 +64,13 @@ class Machine:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Everything QEMU has to inherit."""
-        return (self.image.fd, *(disk.fd for disk in self.disks), self.config.fd, *self.ports, self.monitor)
+        disks = [disk.fd for disk in self.disks if isinstance(disk, Drive)]
+        return (self.image.fd, *disks, self.config.fd, *self.ports, self.monitor)
+
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        """Everything QEMU has to see by its name."""
+        return tuple(disk.socket for disk in self.disks if isinstance(disk, RemoteDrive))
 
 
 def disk_serial(index: int) -> str:
@@ -106,24 +112,24 @@ def _command_line(machine: Machine) -> list[str]:
     return [*KERNEL_ARGUMENTS, "snf_image_activate_helper", config, f"hypervisor={machine.hypervisor}"]
 
 
-def _virtio(name: str, fdset: int, drive: Drive, serial: str) -> list[str]:
+def _virtio(name: str, fdset: int, drive: Drive | RemoteDrive, serial: str) -> list[str]:
     return [*_node(name, fdset, drive), "-device", f"virtio-blk-pci,drive={name},serial={serial}"]
 
 
-def _node(name: str, fdset: int, drive: Drive) -> list[str]:
-    """A raw block node over a passed descriptor. Only the instance's disks are locked: nothing else can be shared."""
-    if drive.is_nbd:
-        server = {"type": "fd", "str": str(drive.fd)}
-        return _blockdev(name, drive, {"driver": "nbd", "server": server, "export": NBD_EXPORT})
+def _node(name: str, fdset: int, drive: Drive | RemoteDrive) -> list[str]:
+    """A raw block node. Of descriptors only the instance's disks are locked: nothing else can be shared."""
+    if isinstance(drive, RemoteDrive):
+        server = {"type": "unix", "path": str(drive.socket)}
+        return _blockdev(name, {"driver": "nbd", "server": server, "export": NBD_EXPORT}, writable=drive.writable)
     file = {
         "driver": "host_device" if drive.is_block else "file",
         "filename": f"/dev/fdset/{fdset}",
         "cache": {"direct": drive.direct, "no-flush": False},
         "locking": "auto" if drive.writable else "off",
     }
-    return ["-add-fd", f"fd={drive.fd},set={fdset}", *_blockdev(name, drive, file)]
+    return ["-add-fd", f"fd={drive.fd},set={fdset}", *_blockdev(name, file, writable=drive.writable)]
 
 
-def _blockdev(name: str, drive: Drive, file: Mapping[str, object]) -> list[str]:
-    node = {"driver": "raw", "node-name": name, "read-only": not drive.writable, "file": file}
+def _blockdev(name: str, file: Mapping[str, object], *, writable: bool) -> list[str]:
+    node = {"driver": "raw", "node-name": name, "read-only": not writable, "file": file}
     return ["-blockdev", json.dumps(node, separators=(",", ":"))]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, cast
 
-from snf_image_host.qemu import NBD_EXPORT, Drive
+from snf_image_host.qemu import NBD_EXPORT, RemoteDrive
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Extent
 from snf_image_host.storage_daemon import StorageDaemon, storage_daemon
@@ -42,12 +42,10 @@ class RemoteTarget(Target):
 
     @property
     def descriptors(self) -> frozenset[int]:
-        return frozenset({self._daemon.door, self._daemon.lifeline})
+        return frozenset({self._daemon.lifeline})
 
-    @contextmanager
-    def drive(self) -> Iterator[Drive]:
-        with self._daemon.connect() as connection:
-            yield Drive(connection.fileno(), writable=True, is_nbd=True)
+    def drive(self) -> RemoteDrive:
+        return RemoteDrive(self._daemon.door, writable=True)
 
     def write(self, view: memoryview, offset: int) -> None:
         with self._clients.failing(f"cannot be written at byte {offset}"):
@@ -73,11 +71,9 @@ class RemoteSource:
         self._clients = _Clients(daemon)
         self.size = self._clients.mine().get_size()
 
-    @contextmanager
-    def drive(self) -> Iterator[Drive]:
+    def drive(self) -> RemoteDrive:
         """The disk as QEMU gets it."""
-        with self._daemon.connect() as connection:
-            yield Drive(connection.fileno(), is_nbd=True)
+        return RemoteDrive(self._daemon.door)
 
     def extents(self, start: int, end: int) -> Iterator[Extent]:
         """Data and what reads as zeros from `start` to `end`, in order and without gaps. Raises DiskError."""

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -115,10 +115,9 @@ class Source:
         finally:
             kernel.set_direct(self.fd, False)
 
-    def drive(self) -> AbstractContextManager[Drive]:
+    def drive(self) -> Drive:
         """The disk as QEMU gets it: for reading only."""
-        is_block = stat.S_ISBLK(os.fstat(self.fd).st_mode)
-        return nullcontext(Drive(self.fd, is_block, direct=kernel.is_direct(self.fd)))
+        return Drive(self.fd, stat.S_ISBLK(os.fstat(self.fd).st_mode), direct=kernel.is_direct(self.fd))
 
     def check_unchanged(self) -> None:
         """Raise the source's error class if the file was written or resized since it was opened."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A disk that exists only as a URI, offered to us as NBD: QEMU's block layer in a process of its own, one for a disk.
 
-It is jailed like the helper VM's QEMU, but with the node's network, and serves one nameless socket, whose only way in
-is a descriptor that we hold. A forked keeper starts it and ends it when the last of those who hold the disk is gone:
-create or, after a SIGKILL, its boot guard, which has to reach the disk once more.
+It is jailed like the helper VM's QEMU, but with the node's network, and serves one socket in a directory of root's. A
+forked keeper starts it, and ends it and cleans up when the last of those who hold the disk is gone: create or, after a
+SIGKILL, its boot guard, which has to reach the disk once more.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -37,16 +38,17 @@ _LOCK_PATIENCE = 10.0  # seconds: a killed run's keeper takes one to be gone
 _END_PATIENCE = 10.0  # seconds for the daemon to close its disk by itself; an RBD image would stay watched otherwise
 _KEEPER_PATIENCE = 20.0  # seconds for the keeper to be gone, which a boot guard may keep from it
 _BACKLOG = 16
+_LONGEST_SOCKET = 107  # bytes of a unix socket's name (man 7 unix)
 _LINE = 4096  # bytes of the daemon's last words
 _QUIT = b'{"execute":"qmp_capabilities"}{"execute":"quit"}'
 
 
 @dataclass(frozen=True)
 class StorageDaemon:
-    """The way to a running daemon. `door` is its socket and `lifeline` keeps it alive: a forked child needs both."""
+    """A running daemon. `lifeline` keeps it alive: a forked child needs it too. `words` is where the daemon talks."""
 
     name: str
-    door: int
+    door: Path
     lifeline: int
     words: int
 
@@ -54,7 +56,7 @@ class StorageDaemon:
         """A new connection, which speaks NBD once the daemon has opened the disk. Raises DiskError."""
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(_by_descriptor(self.door))
+            connection.connect(str(self.door))
         except OSError as error:
             connection.close()
             raise DiskError(f"{self.name}: {self.last_words() or 'its storage daemon is gone; try again'}") from error
@@ -82,25 +84,26 @@ def storage_daemon(node: Node, settings: Settings, *, writable: bool) -> Iterato
     missing here; why the disk cannot be opened is told when a connection is first used.
     """
     check_programs(PROGRAM, "bwrap", "setpriv")
-    with ExitStack() as ours, ExitStack() as lifelines, ExitStack() as keepers:
-        door, listener = _door(settings.run_dir)
-        ours.callback(os.close, door)
+    with ExitStack() as ours, ExitStack() as lifelines:
         lifeline_read, lifeline = os.pipe()
         lifelines.callback(os.close, lifeline)
         words, words_write = os.pipe()
         ours.callback(os.close, words)
-        for fd in (listener, lifeline_read, words_write):
-            keepers.callback(os.close, fd)
         for fd in (words, words_write):
             os.set_blocking(fd, False)  # a daemon that talks without end is not to stand still, nor are we
-        command = _command(node, settings, listener, keepers, writable=writable)
-        lock = _lock(node, settings.run_dir, shared=not writable)  # last: what fails before has none to give back
-        keepers.callback(os.close, lock.fd)
-        keeper = _Keeper(command, words_write, lifeline_read, lock)
-        pid = fork_child(keeper.descriptors, keeper.run)
-        keepers.close()
+        with ExitStack() as keepers, ExitStack() as undo:
+            keepers.callback(os.close, lifeline_read)
+            keepers.callback(os.close, words_write)
+            path = _socket_path(settings.run_dir)
+            undo.callback(shutil.rmtree, path.parent, ignore_errors=True)
+            command = _command(node, settings, _listener(path, keepers), keepers, writable=writable)
+            lock = _lock(node, settings.run_dir, shared=not writable)
+            keepers.callback(os.close, lock.fd)
+            keeper = _Keeper(command, words_write, lifeline_read, lock, path.parent)
+            pid = fork_child(keeper.descriptors, keeper.run)
+            undo.pop_all()
         try:
-            yield StorageDaemon(node.name, door, lifeline, words)
+            yield StorageDaemon(node.name, path, lifeline, words)
         finally:
             lifelines.close()
             _wait_for_end(pid)
@@ -137,6 +140,7 @@ class _Keeper:
     words: int
     lifeline: int
     lock: _Lock
+    directory: Path
 
     @property
     def descriptors(self) -> frozenset[int]:
@@ -164,6 +168,7 @@ class _Keeper:
             daemon.wait(_END_PATIENCE)
         daemon.kill()
         daemon.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
         self.lock.remove()
         return 0
 
@@ -243,22 +248,25 @@ def _memory(secret: str, keepers: ExitStack) -> int:
     return fd
 
 
-def _door(run_dir: Path) -> tuple[int, int]:
-    """A listening socket whose name is gone again, and what is left to connect to it: its inode (O_PATH)."""
+def _socket_path(run_dir: Path) -> Path:
+    """A name for a socket in a new directory, which only root can enter. Raises ConfigurationError."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix="nbd-", dir=run_dir), "socket")
     except OSError as error:
-        raise ConfigurationError(f"{run_dir}: cannot be made: {error.strerror}; look at RUN_DIR") from error
-    listener = socket.socket(socket.AF_UNIX)
-    with tempfile.TemporaryDirectory(prefix="nbd-", dir=run_dir) as name:
-        directory = os.open(name, os.O_PATH | os.O_CLOEXEC)
-        try:
-            path = f"{_by_descriptor(directory)}/nbd"  # a name of its own may be too long for a socket
-            listener.bind(path)
-            listener.listen(_BACKLOG)
-            return os.open(path, os.O_PATH | os.O_CLOEXEC), listener.detach()
-        finally:
-            os.close(directory)
+        raise ConfigurationError(f"{run_dir}: cannot be written: {error.strerror}; look at RUN_DIR") from error
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        path.parent.rmdir()
+        raise ConfigurationError(f"{run_dir}: the name is too long to have a socket in it; give a shorter RUN_DIR")
+    return path
+
+
+def _listener(path: Path, keepers: ExitStack) -> int:
+    listener = keepers.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(path))
+    path.chmod(0o666)  # for the helper VM's user, in whose jail it is bound; nobody else gets as far as here
+    listener.listen(_BACKLOG)
+    return listener.fileno()
 
 
 def _by_descriptor(fd: int) -> str:

@@ -16,12 +16,12 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from snf_image_host import kernel
 from snf_image_host.buffers import huge_pages
-from snf_image_host.qemu import Drive
+from snf_image_host.qemu import Drive, RemoteDrive
 from snf_image_shared.errors import DiskError
 
 EDGE = 1 << 20  # bytes at either end of a disk that decide whether it boots: boot sector, GPT, backup GPT
@@ -62,8 +62,8 @@ class Target(ABC):
         """What a forked child has to keep open to write to the disk."""
 
     @abstractmethod
-    def drive(self) -> AbstractContextManager[Drive]:
-        """The disk as QEMU gets it, for one run of QEMU."""
+    def drive(self) -> Drive | RemoteDrive:
+        """The disk as QEMU gets it."""
 
     def is_file(self, fd: int) -> bool:
         """Whether an open descriptor is this very disk."""
@@ -111,8 +111,8 @@ class LocalTarget(Target):
     def descriptors(self) -> frozenset[int]:
         return frozenset({self.fd})
 
-    def drive(self) -> AbstractContextManager[Drive]:
-        return nullcontext(Drive(self.fd, self.is_block, writable=True, direct=self.is_direct))
+    def drive(self) -> Drive:
+        return Drive(self.fd, self.is_block, writable=True, direct=self.is_direct)
 
     @property
     def is_direct(self) -> bool:
