@@ -71,7 +71,9 @@ def reinstalled(cluster: Cluster, added: Step) -> Step:
         disk.write(bytes(2 << 20))
     classes = ("--os-parameters-private", os_parameters(personality(SECOND_WORDS)))
     secret = ("--os-parameters-secret", os_parameters({"img_passwd_hash": SECOND_HASH}))
-    said = cluster.gnt("instance", "reinstall", "-f", "-O", os_parameters(IMAGE), *classes, *secret, NAME)
+    # Ganeti's word for "as it was before", which its reinstall hands on as it is.
+    public = os_parameters({**IMAGE, "inst_properties": "default"})
+    said = cluster.gnt("instance", "reinstall", "-f", "-O", public, *classes, *secret, NAME)
     return step(cluster, NAME, said, "add")
 
 
