@@ -33,23 +33,27 @@ def published() -> dict[str, str]:
 
 def _schema(name: str) -> dict[str, object]:
     descriptions = {parameter.name: parameter.description for parameter in REGISTRY}
-    schema = _MODELS[name].json_schema()
+    written = _MODELS[name].json_schema()
+    schema = _plain(written, written.get("$defs", {}))
     if name == "spec":
         for member, its_own in schema["properties"].items():
             its_own["description"] = descriptions[member]
-    _drop_titles(schema)
     head = {"$schema": _DIALECT, "title": f"OS parameter {name} of snf-image", "description": descriptions[name]}
     return head | {key: part for key, part in schema.items() if key not in head}
 
 
-def _drop_titles(schema: object) -> None:
-    """Remove the titles that pydantic makes up from the names of members."""
-    if isinstance(schema, dict):
-        # A member of a document that is called "title" has a schema, not a text.
-        if isinstance(schema.get("title"), str):
-            del schema["title"]
-        for part in schema.values():
-            _drop_titles(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            _drop_titles(part)
+def _plain(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema without what versions of pydantic do differently.
+
+    Those are definitions, which go where they are used, titles, which are made up from names, and models' docstrings.
+    """
+    if isinstance(schema, list):
+        return [_plain(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _plain(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    # A member of a document may be called "title", and then has a schema there, not a text.
+    unwanted = {"$defs"} | {key for key in ("title",) if isinstance(schema.get(key), str)}
+    unwanted |= {"description"} if isinstance(schema.get("properties"), dict) else set()
+    return {key: _plain(part, definitions) for key, part in schema.items() if key not in unwanted}

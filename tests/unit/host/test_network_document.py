@@ -10,8 +10,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from snf_image_host.network_document import configured, parse_network
+from snf_image_host.schemas import published
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic, Route
 
@@ -302,9 +304,25 @@ MEMBERS = {
     **dict.fromkeys(("addresses", "dns", "search"), st.lists(TEXTS, max_size=4) | SCALARS),
     "routes": st.lists(ROUTES, max_size=3) | SCALARS,
 }
+SCHEMA = Draft202012Validator(json.loads(published()["network.json"]))
 DOCUMENTS = st.fixed_dictionaries(
     {"nics": st.lists(st.fixed_dictionaries({}, optional=MEMBERS) | SCALARS, max_size=3) | SCALARS}
 )
+
+
+@given(DOCUMENTS)
+def test_what_is_taken_is_right_by_the_published_schema_as_well(document: object) -> None:
+    try:
+        parse_network(json.dumps(document))
+    except RequestError:
+        return
+    SCHEMA.validate(document)
+
+
+@pytest.mark.parametrize("member", ["unknown", "mtu", "ipv4", "addresses", "index", "routes", "dns"])
+def test_what_has_a_wrong_form_is_wrong_by_the_published_schema_as_well(member: str) -> None:
+    assert SCHEMA.is_valid({"nics": [{"index": 0}]})
+    assert not SCHEMA.is_valid({"nics": [{"index": 0, member: "x"}]})
 
 
 @given(DOCUMENTS | st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from snf_image_host.network_document import NETWORK
 from snf_image_host.osparams import OS_PARAMETERS, REGISTRY, os_parameters, parameters_list
@@ -60,12 +61,18 @@ def test_every_example_of_the_manual_is_taken() -> None:
     assert {kind for kind, _ in examples} == {"network", "spec"}
     for kind, text in examples:
         (NETWORK if kind == "network" else SPEC_DOCUMENT).validate_json(text, strict=True)
+        Draft202012Validator(json.loads(published()[f"{kind}.json"])).validate(json.loads(text))
 
 
 def test_the_published_schemas_are_those_of_the_models() -> None:
     directory = PROJECT / "docs/schema"
     found = {path.name: json.loads(path.read_text()) for path in directory.iterdir()}
     assert found == {name: json.loads(text) for name, text in published().items()}, "run: make parameters"
+
+
+@pytest.mark.parametrize("name", published())
+def test_a_published_schema_is_one(name: str) -> None:
+    Draft202012Validator.check_schema(json.loads(published()[name]))
 
 
 def test_the_schema_of_a_spec_has_every_parameter_but_itself() -> None:
