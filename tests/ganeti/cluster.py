@@ -25,7 +25,7 @@ GATEWAY6, SUBNET6 = "2001:db8:7::1", "2001:db8:7::/64"
 DHCP_NETWORK, DHCP_SUBNET = "leases", "198.51.100.0/24"
 OS = "snf-image+default"
 # What lies in the node's IMAGE_DIR: a guest that does not boot, one that does, and one that is none.
-SMALL, BOOTABLE, BLANK = "small.diskdump", "debian.diskdump", "blank.diskdump"
+SMALL, BOOTABLE, NOISE = "small.diskdump", "debian.diskdump", "noise.diskdump"
 _BRIDGE = "gnt-br0"
 _NODE_ADDRESS, _CLUSTER_ADDRESS = "203.0.113.1", "203.0.113.2"
 _TEMPLATES = "file,sharedfile,ext,diskless"

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ganeti.cluster import BLANK, BOOTABLE, NODE, SMALL, Cluster
+from ganeti.cluster import BOOTABLE, NODE, NOISE, SMALL, Cluster
 from ganeti.node import Node, running_node
 from images.distribution import debian
 from images.ganeti_node import SUITES
@@ -43,5 +44,4 @@ def _configure(node: Node, cache: Path) -> None:
     images.mkdir(exist_ok=True)
     os.link(layout("ext4-mbr-primary", cache), images / SMALL)
     os.link(debian("bookworm", cache), images / BOOTABLE)
-    with (images / BLANK).open("wb") as blank:
-        blank.truncate(1 << 20)
+    (images / NOISE).write_bytes(random.Random(1).randbytes(4 << 20))

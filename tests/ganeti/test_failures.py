@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ganeti.cluster import BLANK, DHCP_NETWORK, SMALL, Cluster, Order
+from ganeti.cluster import DHCP_NETWORK, NOISE, SMALL, Cluster, Order
 from ganeti.guests import read_guest
 from ganeti.traces import Traces, check_nothing_left
 
@@ -45,13 +45,13 @@ def test_an_image_that_is_missing_or_too_large_is_the_last_thing_the_user_reads(
 
 @pytest.mark.row(25, 80)
 def test_a_failure_inside_the_helper_is_what_the_user_reads_and_the_disk_does_not_boot(cluster: Cluster) -> None:
-    said = cluster.failing_add(Order("blank.example.com", {**IMAGE, "img_id": BLANK}, disks=("size=64M",)))
+    said = cluster.failing_add(Order("noise.example.com", {**IMAGE, "img_id": NOISE}, disks=("size=64M",)))
     assert last_line(said).startswith("[ERROR] ")
     assert "partition" in last_line(said)
     assert "OS create script failed" in said
-    with cluster.disks("blank.example.com")[0].open("rb") as disk:
+    with cluster.disks("noise.example.com")[0].open("rb") as disk:
         assert set(disk.read(MIB)) == {0}
-    cluster.remove("blank.example.com")
+    cluster.remove("noise.example.com")
 
 
 @pytest.mark.row(26, 101)
