@@ -296,9 +296,10 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 @pytest.mark.row(43, 199)
-def test_nobody_sees_the_url_and_curl_has_no_rights(tmp_path: Path) -> None:
+def test_nobody_sees_the_url_and_curl_has_no_rights_and_sees_nothing_of_the_node(tmp_path: Path) -> None:
     found: list[str] = []
     statuses: list[dict[str, str]] = []
+    seen: set[str] = set()
 
     def look() -> None:
         found.extend(sightings(SECRET, tmp_path))
@@ -307,6 +308,9 @@ def test_nobody_sees_the_url_and_curl_has_no_rights(tmp_path: Path) -> None:
             status = {name: rest.strip() for name, _, rest in (line.partition(":") for line in lines)}
             if status["Name"] == "curl":
                 statuses.append(status)
+                root = Path(f"/proc/{pid}/root")
+                seen.update(path.name for path in root.iterdir())
+                seen.update(f"etc/{path.name}" for path in (root / "etc").iterdir())
 
     with http_server({f"/{SECRET}": Answer(BODY, how=How.HELD)}) as server:
         url = server.url.replace("://", f"://user:{SECRET}@")
@@ -318,3 +322,5 @@ def test_nobody_sees_the_url_and_curl_has_no_rights(tmp_path: Path) -> None:
     assert status["Groups"] == ""
     assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
     assert status["NoNewPrivs"] == "1"
+    etc = {f"etc/{name}" for name in ("resolv.conf", "hosts", "nsswitch.conf", "host.conf", "gai.conf", "ssl")}
+    assert seen <= {"usr", "lib", "lib64", "bin", "sbin", "dev", "etc"} | etc
