@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from snf_image_helper.distros import Family
 
@@ -25,19 +26,23 @@ _UNNAMED = frozenset({"", "(none)", *("localhost", "localhost.localdomain", "loc
 
 @dataclass(frozen=True)
 class Place:
-    """A file that tells the host's name, and the pattern that finds it there as the group "name"."""
+    """A file that tells the host's name, and the pattern that finds it there as the group "name".
+
+    The first `count` finds are names, or all of them if that is 0.
+    """
 
     path: str
     pattern: re.Pattern[str]
+    count: int = 0
 
     def name(self, text: str) -> str:
         """The name that counts, "" when there is none: as in a shell, the last assignment wins."""
-        found = [match["name"] for match in self.pattern.finditer(text)]
+        found = [match["name"] for match in islice(self.pattern.finditer(text), self.count or None)]
         return found[-1] if found else ""
 
     def renamed(self, text: str, renaming: Renaming) -> str:
         """The file with every old name exchanged, all else as it was."""
-        return self.pattern.sub(lambda match: _exchanged(match, renaming), text)
+        return self.pattern.sub(lambda match: _exchanged(match, renaming), text, count=self.count)
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,13 @@ def places(family: Family) -> tuple[Place, ...]:
 
 def renamed_hosts(text: str, renaming: Renaming) -> str:
     """hosts(5) with the old name exchanged wherever it is a name of some address; comments stay."""
-    return "\n".join(_renamed_line(line, renaming) for line in text.split("\n"))
+    part = _folded(short(renaming.old))  # of either form; most lines of a long list are none of ours
+    return "\n".join(_renamed_line(line, renaming) if part in line.lower() else line for line in text.split("\n"))
 
 
 def _plain(path: str) -> Place:
     # The first word of the first line that is neither empty nor a comment: hostname(5).
-    return Place(path, re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*(?P<name>[^\s#]+)"))
+    return Place(path, re.compile(r"^[ \t]*(?P<name>[^\s#]+)", re.MULTILINE), count=1)
 
 
 def _assigned(path: str, variable: str) -> Place:

@@ -9,10 +9,13 @@ import pytest
 
 from snf_image_helper import fstab
 from snf_image_helper.guest import READ_LIMIT
+from snf_image_helper.host_names import Renaming
 from snf_image_helper.network import Renderer, choose, facts_for
 from snf_image_helper.passwords import LOGIN_DEFS, Method, method_of
+from snf_image_helper.rename import rename_guest
 from snf_image_helper.tasks import assign_hostname
 from snf_image_shared.errors import GuestError
+from unit.helper.disk_images import Listener
 from unit.helper.guest_trees import guest_in, perform, text
 
 pytestmark = pytest.mark.root
@@ -32,6 +35,27 @@ def test_empty_lines_are_no_place_for_a_host_name(tmp_path: Path) -> None:
         perform(assign_hostname.TASK, guest)
         assert text(guest, "/etc/hostname") == "web.example.com\n"
         assert text(guest, "/etc/conf.d/hostname") == EMPTY_LINES
+
+
+@pytest.mark.parametrize("content", [EMPTY_LINES, " " * READ_LIMIT, "#\n" * (READ_LIMIT // 2)])
+def test_a_long_file_without_a_name_is_no_name(tmp_path: Path, content: str) -> None:
+    files = {
+        "/etc/gentoo-release": "",
+        "/etc/conf.d/hostname": content,
+        "/etc/hostname": "old\n",
+        "/etc/hosts": content,
+    }
+    with guest_in(tmp_path, files) as guest:
+        assert rename_guest(guest, Renaming("old.example.com", "new.example.com"), Listener().reporter) is None
+        assert text(guest, "/etc/hostname") == "new\n"
+        assert text(guest, "/etc/conf.d/hostname") == content
+
+
+def test_a_line_of_hosts_may_be_very_long(tmp_path: Path) -> None:
+    hosts = "192.0.2.1 " + "old " * 100_000
+    with guest_in(tmp_path, {"/etc/hostname": "old\n", "/etc/hosts": hosts}) as guest:
+        assert rename_guest(guest, Renaming("old.example.com", "new.example.com"), Listener().reporter) is None
+        assert text(guest, "/etc/hosts") == "192.0.2.1 new "
 
 
 def test_empty_lines_configure_no_card(tmp_path: Path) -> None:
