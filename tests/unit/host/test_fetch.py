@@ -138,7 +138,6 @@ def test_a_host_is_found_by_its_name(server: HttpServer) -> None:
     assert server.asked[0].headers["Host"] == f"localhost:{server.port}"
 
 
-@pytest.mark.row(55)
 def test_a_redirect_is_followed(server: HttpServer) -> None:
     assert fetch(f"{server.url}/moved", "config_url", Settings()) == BODY
     assert [asked.target for asked in server.asked] == ["/moved", f"/{SECRET}?a=b&c=(d)"]
@@ -160,7 +159,6 @@ def test_redirects_have_an_end(server: HttpServer) -> None:
     assert len(server.asked) == MAX_REDIRECTS + 1
 
 
-@pytest.mark.row(196)
 @pytest.mark.parametrize(
     ("path", "words"), [("nowhere", "scheme 'gopher' is not one of"), ("to-a-file", "from http to file")]
 )
@@ -170,7 +168,6 @@ def test_a_redirect_to_another_scheme_is_refused(server: HttpServer, path: str, 
     assert len(server.asked) == 1
 
 
-@pytest.mark.row(196)
 @pytest.mark.parametrize(
     "host",
     ["169.254.169.254", "[fe80::1]", "0xa9fea9fe", "2852039166", "[::ffff:169.254.169.254]", "0.0.0.0", "[::]"],
@@ -179,7 +176,6 @@ def test_what_only_this_node_can_ask_is_not_asked_for_anybody(host: str) -> None
     assert "may not be asked (FETCH_DENY)" in refusal(f"http://{host}:9/{SECRET}")
 
 
-@pytest.mark.row(196)
 def test_a_denied_address_is_denied_by_name_and_by_redirect_too() -> None:
     with http_server({"/": Answer(BODY)}, "127.0.0.2") as denied, http_server({"/": to(f"{denied.url}/")}) as server:
         assert "127.0.0.2 is one that may not be asked" in refusal(
@@ -208,7 +204,6 @@ def test_a_certificate_nobody_vouches_for_is_refused_unless_the_administrator_sa
             published.rmdir()
 
 
-@pytest.mark.row(196)
 def test_no_redirect_leads_out_of_tls(server: HttpServer, tmp_path: Path) -> None:
     with http_server({"/": to(f"{server.url}/{SECRET}")}, certificate=self_signed(tmp_path)) as secure:
         assert "from https to http" in refusal(f"{secure.url}/", Settings(curl="curl -k"))
@@ -238,7 +233,6 @@ def test_ftp_gives_a_file_to_who_may_have_it() -> None:
         assert "refuses the log-in" in refusal(f"ftp://user:wrong@127.0.0.1:{port}/answer.xml")
 
 
-@pytest.mark.row(196)
 def test_files_of_the_node_are_not_given_away() -> None:
     assert "scheme 'file' is not one of http, https, ftp, ftps" in refusal("file:///etc/passwd")
     allowed = Settings(fetch_schemes="file")
@@ -295,7 +289,7 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
-@pytest.mark.row(43, 199)
+@pytest.mark.row(43)
 def test_nobody_sees_the_url_and_curl_has_no_rights_and_sees_nothing_of_the_node(tmp_path: Path) -> None:
     found: list[str] = []
     statuses: list[dict[str, str]] = []

@@ -133,7 +133,6 @@ def test_an_unexpected_end_tells_no_internals(tmp_path: Path, failure: type[Base
     assert received(tmp_path) == [{"type": "image-error", "messages": [text]}]
 
 
-@pytest.mark.row(70)
 @pytest.mark.parametrize("command", ["/nowhere/monitor", "monitor 'unbalanced", "/dev/null"])
 def test_a_monitor_that_cannot_be_started_is_a_warning(command: str) -> None:
     log = io.StringIO()
@@ -143,7 +142,6 @@ def test_a_monitor_that_cannot_be_started_is_a_warning(command: str) -> None:
     assert '[MONITOR] {"type": "image-info", "messages": ["on we go"]' in log.getvalue()
 
 
-@pytest.mark.row(70)
 def test_a_monitor_that_ends_early_is_a_warning_and_the_log_goes_on(tmp_path: Path) -> None:
     log = io.StringIO()
     with Progress.start("inst", program(tmp_path, "exec true"), log=log) as progress:
@@ -154,7 +152,6 @@ def test_a_monitor_that_ends_early_is_a_warning_and_the_log_goes_on(tmp_path: Pa
     assert '[MONITOR] {"type": "image-info", "messages": ["last"]' in log.getvalue()
 
 
-@pytest.mark.row(71)
 def test_a_monitor_that_reads_nothing_holds_up_nothing_and_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +194,6 @@ def test_the_monitor_holds_nothing_open_that_it_should_not(tmp_path: Path) -> No
     assert "secret" not in (tmp_path / "held").read_text()
 
 
-@pytest.mark.row(69)
 def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
@@ -207,7 +203,6 @@ def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
     assert '"position": 100000, "total": 100000, "progress": 100.0' in line
 
 
-@pytest.mark.row(69)
 def test_progress_never_passes_the_end() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
@@ -215,7 +210,6 @@ def test_progress_never_passes_the_end() -> None:
     assert '"position": 100000, "total": 100000, "progress": 100.0' in log.getvalue()
 
 
-@pytest.mark.row(69)
 def test_nothing_to_copy_is_no_progress() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
