@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
@@ -124,6 +124,8 @@ def _faults(nic: NicDocument) -> Iterator[str]:
     for name, gateway in (("gateway4", nic.gateway4), ("gateway6", nic.gateway6)):
         if gateway in own:
             yield f".{name}: {gateway} is the card's own address"
+        if any(gateway in ends for ends in _ends(nic)):
+            yield f".{name}: {gateway} is the network's own or its broadcast address; write that of the router"
     if nic.mtu and nic.mtu < LEAST_MTU_OF_IPV6 and (nic.addresses6 or nic.ipv6 not in {None, "none"}):
         yield f".mtu: {nic.mtu} is too little for IPv6, which needs {LEAST_MTU_OF_IPV6}"
     for name, items in (("addresses", [item.ip for item in nic.addresses]), ("dns", nic.dns), ("search", nic.search)):
@@ -133,6 +135,13 @@ def _faults(nic: NicDocument) -> Iterator[str]:
     for number, route in enumerate(nic.routes):
         for fault in _route_faults(nic, route, nic.routes[:number]):
             yield f".routes[{number}]{fault}"
+
+
+def _ends(nic: NicDocument) -> Iterator[tuple[IPv4Address, IPv4Address]]:
+    """The first and the last address of each IPv4 subnet, which no machine has."""
+    for item in nic.addresses4:
+        if item.network.num_addresses > 2:
+            yield item.network.network_address, item.network.broadcast_address
 
 
 def _family_faults(family: str, method: str | None, has_address: bool, has_gateway: bool) -> Iterator[str]:
@@ -146,11 +155,12 @@ def _family_faults(family: str, method: str | None, has_address: bool, has_gatew
 
 def _route_faults(nic: NicDocument, route: RouteDocument, before: Sequence[RouteDocument]) -> Iterator[str]:
     target = route.destination
+    if route.via is None and route.to is None:
+        yield ".via: is missing; a default route needs a gateway"
+        return
     if any((target, route.metric) == (other.destination, other.metric) for other in before):
         yield f".to: {target} is given twice; keep one of them, or give them different metrics"
     if route.via is None:
-        if route.to is None:
-            yield ".via: is missing; a default route needs a gateway"
         if route.on_link:
             yield ".on_link: there is no gateway that could be on the link; give via"
         return
@@ -159,6 +169,8 @@ def _route_faults(nic: NicDocument, route: RouteDocument, before: Sequence[Route
         yield f".via: {route.via} is not an IPv{target.version} address, as {target} is"
     elif any(route.via == item.ip for item in nic.addresses):
         yield f".via: {route.via} is the card's own address"
+    elif any(route.via in ends for ends in _ends(nic)):
+        yield f".via: {route.via} is the network's own or its broadcast address; write that of the router"
     elif subnets and not (route.on_link or route.via.is_link_local or any(route.via in subnet for subnet in subnets)):
         yield f".via: {route.via} is in no subnet of the card; correct it, or set on_link if it is on the link even so"
     gateway = nic.gateway4 if target.version == 4 else nic.gateway6
@@ -192,16 +204,12 @@ def configured(nics: Sequence[Nic], document: NetworkDocument | None) -> tuple[N
     lines: list[str] = []
     for number, entry in enumerate(document.nics if document else ()):
         place = _place(entry, nics)
-        if place is None or place in named:
-            who = f"card {entry.index}" if entry.mac is None else f"a card {entry.mac}"
-            lines.append(
-                f"nics[{number}]: "
-                + (
-                    f"the instance has no {who}, but {len(nics)} of them"
-                    if place is None
-                    else "an earlier entry names the same card; write one entry for each card"
-                )
-            )
+        if place is None:
+            who = entry.index if entry.mac is None else entry.mac
+            lines.append(f"nics[{number}]: the instance has no card {who}, but {len(nics)} cards; correct it")
+            continue
+        if place in named:
+            lines.append(f"nics[{number}]: an earlier entry names the same card; write one entry for each card")
             continue
         named.add(place)
         found[place] = _overridden(nics[place], entry)
