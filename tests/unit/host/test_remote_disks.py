@@ -19,6 +19,7 @@ from snf_image_host import storage_daemon
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.buffers import huge_pages
 from snf_image_host.disks import InstanceDisk
+from snf_image_host.jail import Jail
 from snf_image_host.pipeline import check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.settings import Settings
@@ -286,13 +287,13 @@ def test_storage_that_is_not_there_is_an_error_that_names_it(settings: Settings,
 
 def test_a_secret_is_in_no_argument_list(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[list[str]]()
-    original = storage_daemon.Jail.argv
+    original = Jail.argv
 
-    def argv(jail: storage_daemon.Jail, command: list[str]) -> list[str]:
+    def argv(jail: Jail, command: list[str]) -> list[str]:
         seen.append(original(jail, command))
         return seen[-1]
 
-    monkeypatch.setattr(storage_daemon.Jail, "argv", argv)
+    monkeypatch.setattr(Jail, "argv", argv)
     with pytest.raises(DiskError), open_for_writing(disk(f"rbd:p/i:key={CANARY}"), settings):
         pass
     assert "secret,id=secret0,file=/secret/0,format=base64" in seen[0]
