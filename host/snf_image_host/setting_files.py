@@ -158,7 +158,7 @@ def published_variants(root: Path) -> list[str]:
         text = (root / VARIANTS_LIST).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [line.strip() for line in text.splitlines() if is_variant_name(line.strip())]
 
 
 def variants(root: Path, directory: Path) -> list[str]:
@@ -167,4 +167,4 @@ def variants(root: Path, directory: Path) -> list[str]:
         found = {path.stem for path in directory.glob("*.conf")}
     except OSError:
         found = set()
-    return sorted(name for name in found | set(published_variants(root)) if is_variant_name(name))
+    return sorted(set(filter(is_variant_name, found)) | set(published_variants(root)))
