@@ -173,9 +173,10 @@ class Cluster:
         """Run `gnt-program`, whatever comes of it."""
         return self.node.try_(f"gnt-{program}", *arguments)
 
-    def is_running(self, program: str) -> bool:
-        """Whether the node has a process with that among its arguments."""
-        return any(program in words for words in programs(self.node))
+    def processes(self, program: str) -> list[int]:
+        """The numbers, in the node, of the processes of whose first three arguments one ends with this."""
+        found = {number: words.split(" ")[:3] for number, words in programs(self.node).items()}
+        return [number for number, words in found.items() if any(word.endswith(program) for word in words)]
 
     def disks(self, instance: str) -> list[Path]:
         """The files of an instance with the template `file` or `sharedfile`, in order, as they are seen from here."""

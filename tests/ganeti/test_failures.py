@@ -12,6 +12,7 @@ from ganeti.traces import Traces, check_nothing_left
 pytestmark = pytest.mark.ganeti
 
 MIB = 1 << 20
+HELPER_VM, CREATE = "qemu-system-x86_64", "snf-image/create"
 IMAGE = {"img_id": SMALL, "img_format": "diskdump"}
 # The longest of the tasks by far, and these guests are not started.
 QUICK = {**IMAGE, "img_properties": '{"EXCLUDE_TASK_DELETESSHKEYS": "yes"}'}
@@ -83,10 +84,14 @@ def test_four_instances_added_at_once_are_each_what_was_ordered(cluster: Cluster
 def test_what_a_killed_job_was_doing_ends_and_leaves_nothing(cluster: Cluster) -> None:
     before = Traces.now(cluster.node)
     job = cluster.submit(Order("killed.example.com", QUICK))
-    cluster.wait(lambda: cluster.is_running("qemu-system-x86_64"), "the helper VM does not start")
+    (helper_vm,) = cluster.wait(lambda: cluster.processes(HELPER_VM), "the helper VM does not start")
+    # Else it might be through before Ganeti has made up its mind.
+    cluster.node.run("sh", "-c", f"kill -STOP {helper_vm}")
     cluster.gnt("job", "cancel", "--kill", "--yes-do-it", job)
     assert cluster.wait_for_job(job) == "error"
     # Ganeti lets the script run on, and takes the disk away from under it.
+    assert cluster.processes(CREATE)
     cluster.remove("killed.example.com")
-    cluster.wait(lambda: not cluster.is_running("snf-image/create"), "create goes on for ever")
+    cluster.node.run("sh", "-c", f"kill -CONT {helper_vm}")
+    cluster.wait(lambda: not cluster.processes(CREATE), "create goes on for ever")
     check_nothing_left(cluster.node, before)

@@ -35,7 +35,7 @@ class Traces:
             frozenset(Path(f"/proc/{node.pid}/mountinfo").read_text().splitlines()),
             frozenset(loop for loop in loops if " /srv/ganeti/" in loop),
             frozenset(_files(node)),
-            frozenset(program for program in programs(node) if not _is_ganetis(program)),
+            frozenset(program for program in programs(node).values() if not _is_ganetis(program)),
         )
 
 
@@ -50,14 +50,15 @@ def check_nothing_left(node: Node, before: Traces) -> None:
     assert sorted(after.files - before.files) == []
 
 
-def programs(node: Node) -> Iterator[str]:
-    """The arguments of every process of the node, a blank between them; a zombie has none left."""
+def programs(node: Node) -> dict[int, str]:
+    """Every process by its number there: its arguments, a blank between them; a zombie has none left."""
+    found = {}
     for process in node.path("/proc").iterdir():
         if process.name.isdigit():
             with suppress(OSError):
-                words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                if words != [b""]:
-                    yield b" ".join(words).decode("utf-8", "replace")
+                if words := (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0"):
+                    found[int(process.name)] = b" ".join(words).decode("utf-8", "replace")
+    return {number: words for number, words in found.items() if words}
 
 
 def _is_ganetis(program: str) -> bool:
