@@ -69,7 +69,7 @@ def _member(key: str, value: Json) -> dict[str, Json]:
 
 
 def _route(route: Route) -> dict[str, Json]:
-    # "default" is only known since netplan 0.103; without "via" it insists on the scope.
+    # "default" is only known since netplan 0.103; older ones also insist on the scope of a route without "via".
     return {
         "to": route.destination,
         **({"via": route.gateway} if route.gateway else {"scope": "link"}),

@@ -68,6 +68,11 @@ def test_a_gateway_may_lie_in_any_network_of_the_card() -> None:
     assert [route.on_link for route in card.routes] == [False, False]
 
 
+def test_a_site_local_gateway_is_no_link_local_one() -> None:
+    (card,) = cards_of((replace(STATIC6, gateway6="fec0::1"),))
+    assert card.routes == (Route("::/0", "fec0::1", on_link=True),)
+
+
 def test_addresses_alone_make_a_card_static() -> None:
     (card,) = cards_of((Nic(MAC, addresses=("192.0.2.7/24", "2001:db8::7/64", "192.0.2.8/24"), gateway6="fe80::1"),))
     assert (card.ipv4, card.ipv6, card.idle) == (Ipv4Method.STATIC, Ipv6Method.STATIC, False)
