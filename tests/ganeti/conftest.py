@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,10 @@ def cluster(request: pytest.FixtureRequest, cache: Path) -> Iterator[Cluster]:
     """A cluster on a node where our packages were installed, with the helper image and the images of the cache."""
     suite = request.param
     release, _ = SUITES[suite]
-    debs = built_debs(cache, release)
-    with running_node(suite, cache, NODE, {cache / "helper": HELPER, debs[0].parent: "/srv/debs"}) as node:
-        node.run("dpkg", "--install", *(f"/srv/debs/{deb.name}" for deb in debs))
+    with running_node(suite, cache, NODE, {cache / "helper": HELPER}) as node:
+        for deb in built_debs(cache, release):
+            shutil.copy(deb, node.root / "root")
+        node.run("sh", "-c", "dpkg --install /root/*.deb")
         _configure(node, cache)
         yield Cluster.initialise(node)
 

@@ -43,8 +43,8 @@ def test_defaults_of_the_cluster_are_set_one_by_one(cluster: Cluster) -> None:
         return [line for line in cluster.gnt("cluster", "info").splitlines() if line.strip().startswith("img_")]
 
     before = presets()
-    cluster.gnt("os", "modify", "-O", "img_format=diskdump", OS)
     cluster.gnt("os", "modify", "-O", "img_properties={}", OS)
+    cluster.gnt("os", "modify", "-O", "img_format=diskdump", OS)
     assert len(presets()) == len(before) + 2
     cluster.gnt("os", "modify", "-O", "img_format=default,img_properties=default", OS)
     assert presets() == before
