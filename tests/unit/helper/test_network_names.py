@@ -164,7 +164,7 @@ for told in yes no; do
 done
 """
 SCRIPTS = {
-    "dhclient": "bash {root}/sbin/dhclient-script",
+    "dhclient": 'bash "$(command -v dhclient-script)"',
     "dhcpcd": "sed s,/usr/lib/dhcpcd/,{root}/usr/lib/dhcpcd/, {root}/usr/lib/dhcpcd/dhcpcd-run-hooks | sh",
 }
 

@@ -122,7 +122,7 @@ def test_networkd_configures_the_cards(tools: GuestTools, tmp_path: Path) -> Non
         NETWORKD.format(program=tools.networkd, awaited=3)
         + """
         ip -brief -4 address; echo ---; ip route; echo ---; ip -brief link; echo ---
-        grep -E "Unknown|Failed to parse|ignore|ignoring" /run/log || true
+        grep -E "Unknown|Failed to parse|ignoring assignment|be ignored" /run/log || true
     """
     )
     cards = {**STATIC_CARDS, "lan": DHCP.mac}
