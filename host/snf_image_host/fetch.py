@@ -214,20 +214,23 @@ class _Question:
 
     def _checked(self, finished: Finished) -> str:
         """Where the answer redirects to, or "". Raises _RefusedError, ConfigurationError when curl cannot be run."""
-        if finished.status in _TOO_LARGE:
-            raise _RefusedError(f"larger than {self.settings.fetch_max_size} bytes (FETCH_MAX_SIZE)")
+        too_large = _RefusedError(f"larger than {self.settings.fetch_max_size} bytes (FETCH_MAX_SIZE)")
         _, mark, after = finished.stderr.rpartition(_MARK)
+        if not mark and finished.status in _TOO_LARGE:
+            raise too_large
         if not mark:
             why = after.strip().partition("\n")[0] or f"status {finished.status}"
             raise ConfigurationError(f"curl cannot be run: {why}; correct CURL in snf-image.conf")
         code, location, reason = [*after.split("\n"), "", "", ""][:3]
+        is_http = self.url.scheme in {"http", "https"}
         if finished.status == _TIMED_OUT:
             raise _RefusedError(f"no whole answer within {self.settings.fetch_timeout:g} seconds (FETCH_TIMEOUT)")
         if finished.status in _TLS:
             raise _RefusedError(f"TLS failed: {reason[:200]}; correct the server's certificate, or CURL")
-        is_http = self.url.scheme in {"http", "https"}
-        if is_http and finished.status in {0, 22} and not (code.startswith("2") or (code.startswith("3") and location)):
+        if is_http and code[:1] not in {"0", "2"} and not (code.startswith("3") and location):
             raise _RefusedError(f"the server answered {code}: is the URL right, and not used up already?")
+        if finished.status in _TOO_LARGE:
+            raise too_large
         if finished.status:
             raise _RefusedError(_FAILURES.get(finished.status, f"curl failed with status {finished.status}"))
         return location if code.startswith("3") and is_http else ""

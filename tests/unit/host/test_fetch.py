@@ -43,7 +43,8 @@ ANSWERS = {
     "/trickled": Answer(how=How.TRICKLED),
     "/dropped": Answer(how=How.DROPPED),
     "/empty": Answer(),
-    "/gone": Answer(b"gone", 410),
+    "/gone": Answer(b"gone" * LIMIT, 410),
+    "/gone-for-ever": Answer(status=410, how=How.ENDLESS),
     "/busy": Answer(b"busy", 503, {"Retry-After": "0"}),
     "/unchanged": Answer(status=304),
     "/moved": to(f"/{SECRET}?a=b&c=(d)", 301),
@@ -95,6 +96,7 @@ def test_brackets_in_a_url_are_one_url(server: HttpServer) -> None:
     [
         ("nothing", "the server answered 404: is the URL right, and not used up already?"),
         ("gone", "answered 410"),
+        ("gone-for-ever", "answered 410"),
         ("busy", "answered 503"),
         ("unchanged", "answered 304"),
         ("cut", "cut off before its end"),
@@ -103,7 +105,7 @@ def test_brackets_in_a_url_are_one_url(server: HttpServer) -> None:
     ],
 )
 def test_a_failure_of_the_server_is_told_and_nothing_is_tried_again(server: HttpServer, path: str, words: str) -> None:
-    stubborn = Settings(curl="curl -fL --retry 3 --retry-all-errors --retry-delay 0")
+    stubborn = Settings(curl="curl -L --retry 3 --retry-all-errors --retry-delay 0", fetch_max_size=LIMIT)
     assert words in refusal(f"{server.url}/{path}?token={SECRET}", stubborn)
     assert server.methods == ["GET"]
 
@@ -143,15 +145,21 @@ def test_a_redirect_is_followed(server: HttpServer) -> None:
     assert [asked.target for asked in server.asked] == ["/moved", f"/{SECRET}?a=b&c=(d)"]
 
 
-def test_a_redirect_to_another_host_gets_no_password(server: HttpServer) -> None:
-    with http_server(
-        {"/away": to(f"{server.url}/{SECRET}"), "/here": to(f"/{SECRET}"), f"/{SECRET}": Answer(b"x")}
-    ) as first:
+@pytest.mark.parametrize("curl", ["curl", "curl -fL"])
+def test_a_redirect_to_another_host_gets_no_password(server: HttpServer, curl: str) -> None:
+    answers = {"/away": to(f"{server.url}/{SECRET}"), "/here": to(f"/{SECRET}"), f"/{SECRET}": Answer(b"here")}
+    with http_server(answers) as first:
         with_password = first.url.replace("://", f"://user:{SECRET}@")
-        fetch(f"{with_password}/away", "config_url", Settings())
-        fetch(f"{with_password}/here", "config_url", Settings())
+        assert fetch(f"{with_password}/away", "config_url", Settings(curl=curl)) == BODY
+        assert fetch(f"{with_password}/here", "config_url", Settings(curl=curl)) == b"here"
     assert ["Authorization" in asked.headers for asked in first.asked] == [True, True, True]
     assert ["Authorization" in asked.headers for asked in server.asked] == [False]
+
+
+def test_a_name_that_means_another_host_by_now_leads_nowhere_else(server: HttpServer) -> None:
+    """As when a name service answers curl otherwise than us: what was checked is what is connected to."""
+    elsewhere = Settings(curl=f"curl --resolve localhost:{server.port}:127.0.0.3")
+    assert fetch(f"http://localhost:{server.port}/{SECRET}", "config_url", elsewhere) == BODY
 
 
 def test_redirects_have_an_end(server: HttpServer) -> None:
