@@ -83,8 +83,7 @@ def _ipv6(card: Card) -> dict[str, list[str]]:
         case Ipv6Method.STATIC:
             own, *others = card.v6.addresses
             lines = [f"address {own.address}", f"netmask {own.prefix}", *_gateway(card.v6), "privext 0"]
-            # The option accept_ra is Debian's alone. ifup waits until nobody else has the address (dad-attempts).
-            lines.append("pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || true")
+            # ifup waits until it is known that nobody else has the address (dad-attempts).
             return {"inet6 static": [*lines, *_ups(others, card.v6)]}
         case Ipv6Method.SLAAC:
             return {"inet6 auto": ["privext 0", *further]}
@@ -97,11 +96,15 @@ def _ipv6(card: Card) -> dict[str, list[str]]:
 
 
 def _common(card: Card) -> tuple[str, ...]:
-    """What concerns both families. The dns lines are for resolvconf's hook, where there is one."""
+    """What concerns both families. The dns lines are for resolvconf's hook, where there is one.
+
+    Routers may answer as soon as the card is up, be it for IPv4; the option accept_ra is Debian's alone.
+    """
     lines = {
         f"dns-nameservers {' '.join(card.nameservers)}": card.nameservers,
         f"dns-search {' '.join(card.search)}": card.search,
         f"pre-up {_set_mtu(card)}": card.mtu,
+        "pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || true": card.ipv6 is Ipv6Method.STATIC,
     }
     return tuple(line for line, wanted in lines.items() if wanted)
 
