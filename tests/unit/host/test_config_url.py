@@ -190,9 +190,11 @@ def test_large_values_and_other_alphabets_arrive_whole() -> None:
     with served(json.dumps(members, ensure_ascii=False).encode()) as (_, url):
         env = ENVIRONMENT | {"OSP_CONFIG_URL": url}
         request = Request.from_environment(env, Settings(), fetched(os_parameters(env, Settings()), Settings()))
-    job = Job.load(job_for(request, Settings()).dump())
+    answer_file = base64.b64encode(b"<unattend>\xff").decode()
+    job = Job.load(job_for(request, Settings(), answer_file).dump())
     assert request.image_id == "εικόνα-🐧"
     assert (job.secrets.password, job.secrets.authorized_keys) == (members["img_passwd"], members["auth_keys"])
+    assert job.secrets.answer_file == answer_file
     assert (job.personality[0].path, job.personality[0].contents) == ("/root/μεγάλο", large)
 
 

@@ -8,7 +8,10 @@ import io
 import json
 import os
 import shlex
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 import orchestrator
 from http_server import Answer, How, HttpServer, http_server
 from orchestrator import Build, RefusedError, messages, recorded
-from provider import Instance, Outcome, Provider
+from provider import GANETI_PATH, Instance, Outcome, Provider
 from snf_image_host.progress import Progress
 
 MIB = 1 << 20
@@ -62,6 +65,7 @@ def server() -> Iterator[HttpServer]:
         f"/{SECRET}": Answer(json.dumps({"img_passwd": "from the url"}).encode(), once=True),
         f"/{SECRET}/text": Answer(b"not JSON"),
         f"/{SECRET}/number": Answer(b'{"img_passwd": 7}'),
+        f"/{SECRET}/held": Answer(b"{}", how=How.HELD),
         f"/{SECRET}/cut": Answer(b'{"img_passwd": "x"}', how=How.CUT),
     }
     with http_server(answers) as running:
@@ -178,11 +182,51 @@ def test_the_document_and_ganeti_may_contradict_each_other_but_not_silently(
 
 
 @pytest.mark.root
+@pytest.mark.row(90)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_nothing_of_a_fetch_outlives_create(
+    node: Provider, instance: Instance, record: Path, server: HttpServer, number: signal.Signals, code: int
+) -> None:
+    before = digest(instance)
+    process = node.start(instance, OSP_CONFIG_URL=f"{server.url}/{SECRET}/held")
+    assert server.came.wait(60)
+    started = list(descendants(process.pid))
+    assert "curl" in {name_of(pid) for pid in started}
+    process.send_signal(number)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == code, log
+    deadline = time.monotonic() + 60
+    while any(name_of(pid) in {"bwrap", "curl"} for pid in started) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in started if name_of(pid) in {"bwrap", "curl"}]
+    assert digest(instance) == before
+    if number == signal.SIGTERM:
+        assert [event["messages"] for event in recorded(record)] == [["Image deployment was interrupted."]]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield child
+            yield from descendants(child)
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+@pytest.mark.root
 @pytest.mark.row(14)
-def test_verify_asks_no_server(node: Provider, instance: Instance, server: HttpServer) -> None:
-    env = {"OS_API_VERSION": "20", "OSP_CONFIG_URL": f"{server.url}/{SECRET}", "OSP_OS_ANSWER_FILE": f"{server.url}/x"}
-    process = node.start(instance, "verify", **env)
-    process.communicate(timeout=60)
+def test_verify_asks_no_server(node: Provider, server: HttpServer) -> None:
+    url = f"{server.url}/{SECRET}"
+    env = {"OS_API_VERSION": "20", "PATH": GANETI_PATH, "OSP_CONFIG_URL": url, "OSP_OS_ANSWER_FILE": url}
+    done = subprocess.run(
+        [node.os_directory / "verify", "parameters"], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
     assert server.asked == []
 
 
