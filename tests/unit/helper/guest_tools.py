@@ -18,7 +18,7 @@ from unit.helper.disk_images import sh
 
 PACKAGES = (
     *("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2"),
-    *("isc-dhcp-client", "dhcpcd-base"),
+    *("isc-dhcp-client", "dhcpcd-base", "cloud-init"),
 )
 NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
 _NETWORKD = "/usr/lib/systemd/systemd-networkd"
@@ -78,6 +78,13 @@ class GuestTools:
         )
         assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def convert(self, network_config: Path, kind: str, directory: Path) -> None:
+        """Let cloud-init turn a network-config of version 2 into another software's files below `directory`."""
+        argv = ["/usr/bin/python3", "-W", "ignore", "-m", "cloudinit.cmd.main", "devel", "net-convert"]
+        argv += ["--network-data", str(network_config), "--kind", "yaml", "--distro", "rhel"]
+        path = f"PYTHONPATH={self.root}/usr/lib/python3/dist-packages"
+        self.run("env", path, *argv, "--output-kind", kind, "--directory", str(directory))
 
     def run_in_room(self, script: str, etc: Path, room: Path, cards: Mapping[str, str]) -> str:
         """Run a shell script where /etc has the files of `etc`, and the only cards are these (name: MAC)."""

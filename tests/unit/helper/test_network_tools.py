@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.network import RENDERERS, Renderer
+from snf_image_helper.network import RENDERERS, Renderer, netplan
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.rendering import Facts
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic, Route
@@ -310,6 +310,19 @@ def test_netplan_can_speak_to_networkmanager(tools: GuestTools, tmp_path: Path) 
         "address2=192.0.2.8/24",
     ):
         assert f"{line}\n" in profile
+
+
+@pytest.mark.parametrize("kind", ["sysconfig", "eni"])
+def test_cloud_init_makes_something_of_every_card(tools: GuestTools, tmp_path: Path, kind: str) -> None:
+    model = {"version": 2, "ethernets": netplan.for_cloud_init(cards_of((WHOLE, BACKUP_LINE, JUMBO)))}
+    (tmp_path / "network-config").write_text(json.dumps(model))
+    tools.convert(tmp_path / "network-config", kind, tmp_path / "made")
+    made = "\n".join(path.read_text() for path in (tmp_path / "made/etc").rglob("*") if path.is_file())
+    words = set(re.split(r"[\s=\"/]", made))
+    assert words >= {*WHOLE.nameservers, *WHOLE.search, *(text.partition("/")[0] for text in WHOLE.addresses)}
+    assert words >= {"192.0.2.7", "198.51.100.1", "2001:db8::7", "2001:db8:9::1", "2001:db8:2::7", "1400", "9000"}
+    assert words >= {route.gateway or "0.0.0.0" for route in WHOLE.routes}
+    assert words >= {route.destination.partition("/")[0] for route in WHOLE.routes}
 
 
 PROFILES = {
