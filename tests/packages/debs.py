@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,11 +13,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 BUILD = ("/usr/bin/python3", "-IB", str(PROJECT / "debian/build_packages.py"))
 
 
+@functools.cache
 def built_debs(cache: Path, release: str = "12") -> list[Path]:
     """snf-image-common, -helper and -host for that release of Debian ("12", "13"), as files in `cache`/debs.
 
-    Takes 15 seconds, and next to nothing when it was done before. Two that want them wait for each other. The packages
-    of Debian 13 are built on 12 as well: nothing in them is compiled.
+    Takes 15 seconds, and next to nothing when it was done before. Two processes that want them wait for each other; one
+    process gets the same all its life. The packages of Debian 13 are built on 12 as well: nothing in them is compiled.
     """
     key = subprocess.run([*BUILD, "--release", release, "--key"], check=True, capture_output=True, text=True).stdout
     place = cache / "debs" / f"{release}-{key.strip()}"
