@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from snf_image_helper.guest import Guest
+from snf_image_helper.network.name_servers import BESIDES
 from snf_image_helper.network.rendering import BACKUP, HEADER
 
 UDEV_RULES = "/etc/udev/rules.d/70-persistent-net.rules"
@@ -25,10 +26,20 @@ _LEFTOVERS = {
 
 
 def forget(guest: Guest) -> None:
-    """Remove it; rules that tie the names of cards to other cards are only put out of the way."""
+    """Remove it; rules that tie the names of cards to other cards are only put out of the way.
+
+    An image may be the snapshot of an instance of ours: what its resolver was told is nothing for the next one.
+    """
     for directory, pattern in _LEFTOVERS.items():
         for name in guest.list_directory(directory, missing_ok=True):
             if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
                 guest.remove(f"{directory}/{name}")
-    if guest.is_file(UDEV_RULES) and not guest.read_text(UDEV_RULES).startswith(HEADER):
+    for path in BESIDES:
+        if _is_ours(guest, path):
+            guest.remove(path)
+    if guest.is_file(UDEV_RULES) and not _is_ours(guest, UDEV_RULES):
         guest.rename(UDEV_RULES, UDEV_RULES + BACKUP)
+
+
+def _is_ours(guest: Guest, path: str) -> bool:
+    return guest.is_file(path) and guest.read_text(path).startswith(HEADER)

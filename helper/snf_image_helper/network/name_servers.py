@@ -103,3 +103,6 @@ _CLIENTS = {
     DhcpClient.DHCPCD: ("/etc/dhcpcd.conf", "/etc/dhcpcd.enter-hook", 'skip_hooks="$skip_hooks resolv.conf"\n'),
     DhcpClient.UDHCPC: ("/usr/share/udhcpc/default.script", "/etc/udhcpc/udhcpc.conf", "RESOLV_CONF=no\n"),
 }
+
+# All that this module writes besides RESOLV_CONF.
+BESIDES = (_DROP_IN, *(path for _, path, _ in _CLIENTS.values()))

@@ -181,6 +181,13 @@ def test_a_lease_leaves_our_servers_alone(cache: Path, tmp_path: Path, client: s
     assert "nameserver 10.9.9.9" in untold, "the client would not have written the file anyway: this shows nothing"
 
 
+def test_a_snapshot_of_an_instance_lets_its_dhcp_client_write_again(tmp_path: Path) -> None:
+    with guest_in(tmp_path, CLIENTS) as guest:
+        perform(TASK, guest, job(DHCP))
+        perform(TASK, guest, job(replace(DHCP, nameservers=())))
+        assert [path for path in TOLD if guest.exists(path)] == []
+
+
 def test_what_the_template_was_to_its_network_is_forgotten(tmp_path: Path) -> None:
     gone = (
         *("/etc/dhcpcd.duid", "/var/lib/dhcp/dhclient.leases", "/var/lib/dhcp/dhclient6.eth0.leases"),
