@@ -13,6 +13,7 @@ from pathlib import Path
 
 PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))
 PATIENCE = 15.0  # seconds for killed processes to be gone
+MARKS = ("snf-image/create", "snf-disk-", '"node-name":"disk"')  # in the arguments of create, QEMU, a storage daemon
 _MAX_FILE = 8 << 20
 
 
@@ -94,5 +95,5 @@ def _processes() -> Iterator[str]:
             with suppress(OSError):
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 text = b" ".join(words).decode("utf-8", "replace")
-                if "snf-image/create" in text or "snf-disk-" in text:
+                if any(mark in text for mark in MARKS):
                     yield f"{process.name} {text[:200]}"

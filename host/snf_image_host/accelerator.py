@@ -11,14 +11,15 @@ from snf_image_host.settings import Accelerator, Settings
 from snf_image_shared.errors import ConfigurationError
 
 KVM_DEVICE = Path("/dev/kvm")
+XEN = Path("/proc/xen")  # there on a Xen node, whatever it runs there
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def accelerators(settings: Settings, device: Path = KVM_DEVICE) -> tuple[Accelerator, ...]:
+def accelerators(settings: Settings, device: Path = KVM_DEVICE, xen: Path = XEN) -> tuple[Accelerator, ...]:
     """What to try, in order. Raises ConfigurationError when HELPER_ACCEL=kvm cannot be had."""
     if settings.helper_accel is Accelerator.TCG:
         return (Accelerator.TCG,)
-    problem = kvm_problem(device)
+    problem = kvm_problem(device, xen)
     if settings.helper_accel is Accelerator.KVM:
         if problem:
             raise ConfigurationError(f"HELPER_ACCEL=kvm, but {problem}; mend that, or set HELPER_ACCEL=auto")
@@ -28,8 +29,10 @@ def accelerators(settings: Settings, device: Path = KVM_DEVICE) -> tuple[Acceler
     return (Accelerator.KVM, Accelerator.TCG)
 
 
-def kvm_problem(device: Path = KVM_DEVICE) -> str | None:
+def kvm_problem(device: Path = KVM_DEVICE, xen: Path = XEN) -> str | None:
     """Why an unprivileged QEMU cannot use KVM, or None. Only group and world count: QEMU is not root."""
+    if xen.exists():
+        return "this node runs on Xen"
     try:
         status = device.stat()
     except OSError:

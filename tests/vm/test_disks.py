@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import base64
+import fcntl
+import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ import pytest
 from block_devices import loop_device
 from images.inspection import Tree, check_table, probe, read_file
 from images.layouts import HOSTNAME, layout
+from leaks import nothing_left
+from nbd_server import nbd_server
 from provider import Instance, Provider
 
 pytestmark = pytest.mark.vm
@@ -33,10 +38,15 @@ def sparse(path: Path, mib: int) -> Path:
     return path
 
 
-def test_every_disk_reaches_the_helper_in_order_and_the_second_becomes_swap(
+@pytest.mark.row(5, 94, 95, 96)
+def test_every_disk_reaches_the_helper_in_order_but_for_the_firmwares_and_the_second_becomes_swap(
     provider: Provider, image: str, tmp_path: Path
 ) -> None:
-    disks = tuple(sparse(tmp_path / f"disk {index},=", 1024 if not index else 16 + index) for index in range(14))
+    """14 disks with commas and blanks in their names, of a Xen instance, and Ganeti's firmware disk among them."""
+    disks = [sparse(tmp_path / f"disk {index},='\"", 1024 if not index else 16 + index) for index in range(14)]
+    firmware = tmp_path / "firmware"
+    firmware.write_bytes(b"GNTOVMF\0" + os.urandom(1 << 20))
+    before = (firmware.read_bytes(), firmware.stat().st_mtime_ns)
     script = (
         '#!/bin/sh\nfor d in /sys/block/vd*; do echo "$(cat $d/serial) $(cat $d/size) $(cat $d/ro)" >&2; done; exit 9'
     )
@@ -45,13 +55,55 @@ def test_every_disk_reaches_the_helper_in_order_and_the_second_becomes_swap(
         "img_format": "diskdump",
         "img_properties": {"SWAP": "b", "CUSTOM_TASK": base64.b64encode(script.encode()).decode()},
     }
-    outcome = provider.run(Instance(NAME, disks, parameters=parameters), DISK_13_ACCESS="ro")
+    instance = Instance(NAME, (*disks[:7], firmware, *disks[7:]), parameters=parameters)
+    with firmware.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # a lock that the provider would have to wait for
+        outcome = provider.run(
+            instance, DISK_14_ACCESS="ro", HYPERVISOR="xen-pvm", INSTANCE_HV_disk_type="ide", DISK_0_FRONTEND_TYPE="ide"
+        )
     assert outcome.code == 6, "the custom task fails, so that what it says is told"
     listed = [line for line in outcome.log.splitlines() if "snf-disk-" in line]
     # The last ten lines of a failed program are told; the disks' are the alphabetical last, and the config device's.
     for index, disk in list(enumerate(disks))[5:]:
         sectors, readonly = disk.stat().st_size // 512, int(index == 13)
         assert any(f"snf-disk-{index} {sectors} {readonly}" in line for line in listed), listed
+    assert (firmware.read_bytes(), firmware.stat().st_mtime_ns) == before
+
+
+@pytest.mark.row(97)
+def test_disks_behind_uris_are_deployed_like_files(provider: Provider, image: str, tmp_path: Path) -> None:
+    disks = (sparse(tmp_path / "one", 1024), sparse(tmp_path / "two", 64), tmp_path / "three")
+    disks[2].write_bytes(b"left alone" * 100_000)
+    parameters = {"img_id": image, "img_format": "diskdump", "img_properties": {"SWAP": "b"}}
+    with nothing_left(tmp_path), ExitStack() as stack:
+        uris = [stack.enter_context(nbd_server(disk)) for disk in disks]
+        remote = {f"DISK_{index}_PATH": "" for index in range(3)} | {f"DISK_{i}_URI": uri for i, uri in enumerate(uris)}
+        outcome = provider.run(Instance(NAME, disks, parameters=parameters), DISK_2_ACCESS="ro", **remote)
+        assert outcome.code == 0, outcome.log
+    check_table(disks[0])
+    assert read_file(Tree(disks[0], 1), "/etc/hostname").decode() == NAME + "\n"
+    assert b"SWAPSPACE2" in disks[1].read_bytes()[:4096]
+    assert disks[2].read_bytes() == b"left alone" * 100_000
+    assert not [path for path in (provider.root / "run/snf-image").iterdir() if not path.name.startswith("kvm-")]
+
+
+def test_a_killed_deployment_leaves_no_disk_behind_a_uri_that_boots(
+    provider: Provider, image: str, tmp_path: Path
+) -> None:
+    disk = sparse(tmp_path / "one", 1024)
+    parameters = {"img_id": image, "img_format": "diskdump"}
+    with nbd_server(disk) as uri:
+        with nothing_left(tmp_path):
+            process = provider.start(Instance(NAME, (disk,), parameters=parameters), DISK_0_PATH="", DISK_0_URI=uri)
+            assert process.stdout
+            assert next((line for line in process.stdout if "task-start" in line), None), "no task was started"
+            assert disk.read_bytes()[:512].strip(b"\0"), "the boot sector is there already"
+            process.kill()
+            process.communicate(timeout=60)
+        with disk.open("rb") as file:
+            assert not any(file.read(1 << 20))
+            file.seek(-(1 << 20), os.SEEK_END)
+            assert not any(file.read(1 << 20))
 
 
 def test_a_whole_disk_becomes_swap(provider: Provider, image: str, tmp_path: Path) -> None:

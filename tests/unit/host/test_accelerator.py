@@ -50,6 +50,16 @@ def test_a_device_that_only_root_can_open_is_none(tmp_path: Path, mode: int, gro
 
 
 @pytest.mark.row(93)
+def test_a_xen_node_emulates_whatever_device_it_has(tmp_path: Path) -> None:
+    node, xen = device(tmp_path, 0o666), tmp_path / "xen"
+    assert accelerators(settings(tmp_path), node, xen) == (Accelerator.KVM, Accelerator.TCG)
+    xen.mkdir()
+    assert accelerators(settings(tmp_path), node, xen) == (Accelerator.TCG,)
+    with pytest.raises(ConfigurationError, match="HELPER_ACCEL=kvm, but this node runs on Xen; mend that, or set"):
+        accelerators(settings(tmp_path, Accelerator.KVM), node, xen)
+
+
+@pytest.mark.row(93)
 def test_a_device_that_is_not_there_is_told(tmp_path: Path) -> None:
     node = tmp_path / "kvm"
     assert accelerators(settings(tmp_path), node) == (Accelerator.TCG,)
