@@ -72,6 +72,10 @@ install: $(VENV)/.ready ## Install the OS definition, its commands and settings 
 deb: packages ## Build the Debian packages for this release into dist/
 	/usr/bin/python3 -IB debian/build_packages.py --output dist
 
+.PHONY: test-deb
+test-deb: setup ## Run only the tests of the Debian packages and the manual (root)
+	$(BIN)/pytest tests/packages --durations=10
+
 .PHONY: helper-image
 helper-image: setup ## Build the image of the helper VM into .cache/helper, unless it is up to date
 	$(BIN)/python -m snf_image_helper_builder.cli --dest $(CACHE)/helper --cache $(CACHE)/builder

@@ -41,6 +41,7 @@ def run(*arguments: str | Path, wrapper: tuple[str, ...] = ()) -> subprocess.Com
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, cwd="/")
 
 
+@pytest.mark.row(187)
 def test_each_input_changes_the_key() -> None:
     keys = {
         inputs(RECIPE, FILES),
@@ -63,6 +64,7 @@ def test_a_helper_of_other_inputs_version_or_size_is_not_current(tmp_path: Path)
     assert not is_current(good, "key")
 
 
+@pytest.mark.row(187)
 def test_a_helper_that_is_up_to_date_needs_neither_root_nor_mirror(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +82,7 @@ def test_check_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert __version__ in capsys.readouterr().out
 
 
+@pytest.mark.row(188)
 def test_check_of_a_damaged_helper_is_one_line_with_a_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = helper_in(tmp_path / "helper", "key")
     (place / "image").write_text("IMAGE")
@@ -113,6 +116,7 @@ def test_without_space_the_option_to_choose_another_place_is_named(tmp_path: Pat
     assert f"name another {option}" in done.stderr
 
 
+@pytest.mark.row(190)
 @pytest.mark.root
 def test_an_unreachable_mirror_leaves_the_old_helper_and_nothing_else(tmp_path: Path) -> None:
     place = helper_in(tmp_path / "helper", "old key")
@@ -134,6 +138,7 @@ def test_a_cache_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
     assert "others than root can write" in done.stderr
 
 
+@pytest.mark.row(190)
 @pytest.mark.root
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_is_killed_leaves_no_mount_no_process_and_the_old_helper(

@@ -67,3 +67,40 @@ def test_the_settings_of_the_installation_are_shown_by_its_command(twice: Path) 
     line = next(line for line in done.stdout.splitlines() if line.startswith("HELPER_MEMORY="))
     assert line.split("  # ")[0].rstrip() == "HELPER_MEMORY=1024"
     assert line.endswith(f"  # {twice}/etc/snf-image/snf-image.conf, line 1")
+
+
+def test_whoever_starts_a_script_while_it_is_installed_again_finds_the_code(tmp_path: Path) -> None:
+    install(tmp_path)
+    library = tmp_path / "usr/local/lib/snf-image"
+    with subprocess.Popen(
+        [sys.executable, str(PROJECT / "host/ganeti/install.py"), "--destdir", str(tmp_path), "--prefix", "/usr/local"],
+        stdout=subprocess.DEVNULL,
+    ) as again:
+        missing = 0
+        while again.poll() is None:
+            missing += not (library / "snf_image_host/cli.py").exists()
+    assert (again.returncode, missing) == (0, 0)
+    assert [path.name for path in library.parent.iterdir()] == ["snf-image"]
+
+
+def test_every_command_of_the_administrator_is_there_with_its_page(twice: Path) -> None:
+    commands = [path.name for path in (twice / "usr/local/sbin").iterdir()]
+    assert sorted(commands) == ["snf-image-config", "snf-image-dump-helper", "snf-image-update-helper"]
+    for name in commands:
+        done = subprocess.run([str(twice / "usr/local/sbin" / name), "--help"], env={}, capture_output=True, check=True)
+        assert done.stdout.startswith(f"usage: {name}".encode())
+        assert (twice / f"usr/local/share/man/man8/{name}.8").is_file()
+
+
+def test_the_helper_s_commands_go_by_the_settings(twice: Path) -> None:
+    """HELPER_DIR, though there is no helper in it."""
+    conf = twice / "etc/snf-image/snf-image.conf"
+    before = conf.read_text()
+    conf.write_text("HELPER_DIR=/nowhere/helper\n")
+    try:
+        for command in (["snf-image-update-helper", "--check"], ["snf-image-dump-helper", "/tmp"]):
+            path = twice / "usr/local/sbin" / command[0]
+            done = subprocess.run([str(path), *command[1:]], env={}, capture_output=True, text=True, check=False)
+            assert (done.returncode, "/nowhere/helper" in done.stderr) == (3, True)
+    finally:
+        conf.write_text(before)
