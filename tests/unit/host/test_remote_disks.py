@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nbd_server import nbd_server
+from provider import GANETI_PATH, Instance, Provider
 from snf_image_host import storage_daemon
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.buffers import huge_pages
@@ -317,3 +318,43 @@ def test_a_user_for_the_storage_that_cannot_be_is_refused(settings: Settings, us
     ):
         pass
     assert os.listdir(settings.run_dir) == []
+
+
+@pytest.mark.row(22)
+def test_the_installed_scripts_export_and_import_a_uri(
+    provider: Provider, directory: Path, uri: str, settings: Settings
+) -> None:
+    """With the interpreter of the node, which finds libnbd where Debian puts it."""
+    env = {
+        "OS_API_VERSION": "20",
+        "EXPORT_DISK_URI": uri,
+        "IMPORT_DISK_URI": uri,
+        "EXP_SIZE_FD": "1",
+        "PATH": GANETI_PATH,
+    }
+    content = os.urandom(2 * MIB).ljust(SIZE, b"\0")
+    (directory / "stream").write_bytes(content)
+    with (directory / "stream").open("rb") as stream:
+        subprocess.run([provider.os_directory / "import"], env=env, stdin=stream, check=True)
+    assert (directory / "disk").read_bytes() == content
+    exported = subprocess.run([provider.os_directory / "export"], env=env, capture_output=True, check=True)
+    assert exported.stdout == f"{SIZE}\n".encode() + content
+    assert exported.stderr == b""
+
+
+@pytest.mark.row(104)
+def test_a_node_of_another_machine_says_so_and_leaves_the_disk_alone(provider: Provider, directory: Path) -> None:
+    (provider.images / "machine.diskdump").write_bytes(b"x" * MIB)
+    instance = Instance(
+        "inst", (directory / "disk",), parameters={"img_id": "machine.diskdump", "img_format": "diskdump"}
+    )
+    done = subprocess.run(
+        ["setarch", "i686", provider.os_directory / "create"],
+        env=instance.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == ConfigurationError.exit_code
+    assert done.stderr.splitlines()[-1] == "[ERROR] this node is i686; the helper VM needs an x86_64 node"
+    assert (directory / "disk").read_bytes() == GARBAGE * SIZE
