@@ -14,11 +14,13 @@ PROJECT = Path(__file__).resolve().parents[3]
 OS = "usr/local/share/ganeti/os/snf-image"
 
 
+def installer(destdir: Path, *options: str) -> list[str]:
+    program = str(PROJECT / "host/ganeti/install.py")
+    return [sys.executable, program, "--destdir", str(destdir), "--prefix", "/usr/local", *options]
+
+
 def install(destdir: Path) -> None:
-    options = ["--destdir", str(destdir), "--prefix", "/usr/local"]
-    subprocess.run(
-        [sys.executable, str(PROJECT / "host/ganeti/install.py"), *options], check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(installer(destdir), check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +72,11 @@ def test_the_settings_of_the_installation_are_shown_by_its_command(twice: Path) 
 
 
 def test_whoever_starts_a_script_while_it_is_installed_again_finds_the_code(tmp_path: Path) -> None:
-    install(tmp_path)
+    command = installer(tmp_path, "--without-requirements")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     library = tmp_path / "usr/local/lib/snf-image"
-    with subprocess.Popen(
-        [sys.executable, str(PROJECT / "host/ganeti/install.py"), "--destdir", str(tmp_path), "--prefix", "/usr/local"],
-        stdout=subprocess.DEVNULL,
-    ) as again:
-        missing = 0
+    missing = 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as again:
         while again.poll() is None:
             missing += not (library / "snf_image_host/cli.py").exists()
     assert (again.returncode, missing) == (0, 0)
