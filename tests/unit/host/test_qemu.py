@@ -18,7 +18,7 @@ import pytest
 
 from snf_image_host.disks import MAX_DISKS
 from snf_image_host.jail import Jail
-from snf_image_host.qemu import INITRD, KERNEL, PORTS, Drive, Machine, arguments
+from snf_image_host.qemu import INITRD, KERNEL, PORTS, Drive, Machine, RemoteDrive, arguments
 from snf_image_host.settings import Accelerator, ConfigDevice
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
 
@@ -45,6 +45,7 @@ def raw(name: str, fdset: int, driver: str, *, direct: bool = False, writable: b
     )
 
 
+@pytest.mark.row(91)
 def test_the_whole_list_with_a_floppy() -> None:
     kernel = " ".join((*KERNEL_ARGUMENTS, "snf_image_activate_helper", "snf_image_config=floppy", "hypervisor=kvm"))
     assert arguments(MACHINE) == [
@@ -105,6 +106,20 @@ def test_every_disk_has_a_name_a_set_and_a_serial_number_of_its_own(count: int) 
     assert [f"virtio-blk-pci,drive=disk{index},serial=snf-disk-{index}" in words for index in range(count)] == [
         True
     ] * count
+
+
+@pytest.mark.row(97)
+def test_a_disk_behind_a_socket_is_named_and_none_of_its_descriptors_passed() -> None:
+    machine = replace(MACHINE, disks=(RemoteDrive(Path("/run/a,b/socket"), writable=True), RemoteDrive(Path("/c"))))
+    words = arguments(machine)
+    nodes = [json.loads(word) for word in words if word.startswith("{") and '"nbd"' in word]
+    assert [node["file"] for node in nodes] == [
+        {"driver": "nbd", "server": {"type": "unix", "path": path}, "export": "disk"}
+        for path in ("/run/a,b/socket", "/c")
+    ]
+    assert [node["read-only"] for node in nodes] == [False, True]
+    assert machine.sockets == (Path("/run/a,b/socket"), Path("/c"))
+    assert 11 not in machine.descriptors
 
 
 def test_only_the_instances_disks_can_be_written() -> None:
