@@ -20,6 +20,8 @@ from snf_image_shared.process import Finished
 
 NODE = "node1.example.com"
 CLUSTER = "cluster.example.com"
+# Ganeti 3.0 renames to a name that has an address, or asks.
+RESOLVABLE = "renamed.example.com"
 NETWORK, GATEWAY, SUBNET = "backbone", "192.0.2.1", "192.0.2.0/24"
 GATEWAY6, SUBNET6 = "2001:db8:7::1", "2001:db8:7::/64"
 DHCP_NETWORK, DHCP_SUBNET = "leases", "198.51.100.0/24"
@@ -27,7 +29,7 @@ OS = "snf-image+default"
 # What lies in the node's IMAGE_DIR: a guest that does not boot, one that does, and one that is none.
 SMALL, BOOTABLE, NOISE = "small.diskdump", "debian.diskdump", "noise.diskdump"
 _BRIDGE = "gnt-br0"
-_NODE_ADDRESS, _CLUSTER_ADDRESS = "203.0.113.1", "203.0.113.2"
+_NODE_ADDRESS, _CLUSTER_ADDRESS, _OTHER_ADDRESS = "203.0.113.1", "203.0.113.2", "203.0.113.3"
 _TEMPLATES = "file,sharedfile,ext,diskless"
 _FILES = "/srv/ganeti/file-storage"
 _SHARED_FILES = "/srv/ganeti/shared-file-storage"
@@ -42,7 +44,7 @@ _BOUNDS = (
 # /usr/bin/kvm would insist on KVM. No cmpxchg16b: see guest_console.
 _KVM = (
     "kvm:kvm_flag=disabled,kvm_path=/usr/bin/qemu-system-x86_64,kernel_path=,initrd_path=,serial_console=true,"
-    "serial_speed=115200,vnc_bind_address=,security_model=none,cpu_type=max\\,-cx16"
+    "serial_speed=115200,vhost_net=false,vnc_bind_address=,security_model=none,cpu_type=max\\,-cx16"
 )
 _PATIENCE = 600.0  # seconds
 _FINAL = frozenset(("success", "error", "canceled"))
@@ -218,7 +220,8 @@ def os_parameters(values: Mapping[str, str]) -> str:
 
 def _prepare(node: Node) -> None:
     """The network, names, directories and storage that Ganeti wants to find."""
-    node.write("/etc/hosts", f"127.0.0.1 localhost\n{_NODE_ADDRESS} {NODE}\n{_CLUSTER_ADDRESS} {CLUSTER}\n")
+    names = {"127.0.0.1": "localhost", _NODE_ADDRESS: NODE, _CLUSTER_ADDRESS: CLUSTER, _OTHER_ADDRESS: RESOLVABLE}
+    node.write("/etc/hosts", "".join(f"{address} {name}\n" for address, name in names.items()))
     # Only a hint that the node's own package of the ssh server was configured; nobody logs in.
     if not (node.root / "etc/ssh/ssh_host_rsa_key.pub").exists():
         node.run("ssh-keygen", "-A")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ganeti.cluster import DHCP_NETWORK, GATEWAY, NETWORK, NODE, SMALL, Cluster, Order, os_parameters
+from ganeti.cluster import DHCP_NETWORK, GATEWAY, NETWORK, NODE, RESOLVABLE, SMALL, Cluster, Order, os_parameters
 from ganeti.guests import Guest, read_guest
 
 pytestmark = pytest.mark.ganeti
 
-NAME, RENAMED, IMPORTED = "life.example.com", "renamed.example.com", "twin.example.com"
+NAME, RENAMED, IMPORTED = "life.example.com", RESOLVABLE, "twin.example.com"
 ADDRESS = "192.0.2.77"
 GREETING = "/etc/greeting"
 # What must not be found where it does not belong.
@@ -85,7 +85,7 @@ def reinstalled(cluster: Cluster, added: Step) -> Step:
 @pytest.fixture(scope="module")
 def renamed(cluster: Cluster, reinstalled: Step) -> Step:
     """Given another name."""
-    said = cluster.gnt("instance", "rename", "-f", "--no-ip-check", "--no-name-check", NAME, RENAMED)
+    said = cluster.gnt("instance", "rename", "--no-ip-check", NAME, RENAMED)
     return step(cluster, RENAMED, said, "rename")
 
 

@@ -22,6 +22,7 @@ ORDER = Order(
     secret={"img_passwd_hash": HASH},
     disks=(DISK,),
     template="ext",
+    hypervisor="kvm",  # the only one that Ganeti 3.1 lets have such a disk
 )
 
 
