@@ -146,8 +146,8 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("place", ["directory", "tarball", "file URL"])
 def test_what_one_node_packs_another_installs(world: World, tmp_path: Path, place: str) -> None:
-    url = {"directory": world.published, "tarball": world.tarball, "file URL": world.published.as_uri()}[place]
-    assert world.update("--url", url) == 0
+    places = {"directory": str(world.published), "tarball": str(world.tarball), "file URL": world.published.as_uri()}
+    assert world.update("--url", places[place]) == 0
     assert contents(world.helper) == contents(tmp_path / "source")
     assert {path.stat().st_mode & 0o777 for path in world.helper.iterdir()} == {0o644}
     assert world.helper.stat().st_mode & 0o777 == 0o755
