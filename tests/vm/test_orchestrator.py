@@ -32,6 +32,7 @@ MIB = 1 << 20
 LAYOUT = "ext4-mbr-primary"
 NAME = "vm1.example.com"
 PATH = "/0f3a-one-shot-path"
+ANSWER_PATH = "/7c1e-answer-path"
 KEY = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDAAAA somebody@example.com"
 TEXTS = [  # in upstream's words and order
     "Starting image copy...",
@@ -82,10 +83,12 @@ def follow(provider: Provider, cache: Path, directory: Path, document: dict[str,
     provider.configure(HELPER_DIR=str(cache / "helper"), PROGRESS_MONITOR=monitor)
     with disk.open("wb") as file:
         file.truncate(layout(LAYOUT, cache).stat().st_size + 64 * MIB)
-    with http_server({PATH: Answer(json.dumps(document).encode(), once=True)}) as server:
+    answers = {PATH: Answer(json.dumps(document).encode(), once=True), ANSWER_PATH: Answer(b"<unattend/>", once=True)}
+    with http_server(answers) as server:
+        osp = {name: value.replace("SERVER", server.url) for name, value in osp.items()}
         given = {"config_url": server.url + PATH, "img_id": "cyclades.diskdump", "img_format": "diskdump", **osp}
         outcome = provider.run(Instance(NAME, (disk,), parameters=given))
-    return Followed(outcome, disk, record, server.url, server.methods)
+    return Followed(outcome, disk, record, server.url, [f"{each.method} {each.target}" for each in server.asked])
 
 
 def cyclades_document() -> dict[str, object]:
@@ -108,6 +111,7 @@ def run(provider: Provider, cache: Path, image: Path, tmp_path_factory: pytest.T
     directory = tmp_path_factory.mktemp("cyclades")
     checksum = "sha256:" + hashlib.sha256(image.read_bytes()).hexdigest()
     beside = {"img_passwd": "not this one", "img_checksum": checksum, "img_format": "koko"}
+    beside["os_answer_file"] = f"SERVER{ANSWER_PATH}"
     return follow(provider, cache, directory, cyclades_document(), **beside)
 
 
@@ -150,20 +154,21 @@ def test_the_monitor_was_called_with_its_own_arguments_and_the_instance(run: Fol
 
 
 @pytest.mark.row(29)
-def test_the_url_was_asked_once(run: Followed) -> None:
-    assert run.asked == ["GET"]
+def test_each_url_was_asked_once(run: Followed) -> None:
+    assert run.asked == [f"GET {PATH}", f"GET {ANSWER_PATH}"]
 
 
 @pytest.mark.row(43, 84)
 def test_the_log_has_its_prefixes_and_no_secret(run: Followed) -> None:
     log = run.outcome.log
     assert f"Fetching the configuration from {run.url}...\n" in log
+    assert f"Fetching the answer file from {run.url}...\n" in log
     for text in TEXTS:
         assert f"[INFO] {text}\n" in log
     assert re.search(r"^\d{4}:\d\d:\d\d-\d\d:\d\d:\d\d\.\d+ VM START$", log, re.MULTILINE)
     assert re.search(r"^\d{4}:\d\d:\d\d-\d\d:\d\d:\d\d\.\d+ VM STOP$", log, re.MULTILINE)
     assert re.search(r"^HELPER: ", log, re.MULTILINE)
-    for secret in ("S3cret", "not this one", PATH, KEY):
+    for secret in ("S3cret", "not this one", PATH, ANSWER_PATH, KEY):
         assert secret not in log
 
 
