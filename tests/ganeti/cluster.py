@@ -20,7 +20,7 @@ from snf_image_shared.process import Finished
 
 NODE = "node1.example.com"
 CLUSTER = "cluster.example.com"
-# Ganeti 3.0 renames to a name that has an address, or asks.
+# Ganeti 3.0 renames to a name that has an address at which nobody answers; 3.1 has no option that turns that off.
 RESOLVABLE = "renamed.example.com"
 NETWORK, GATEWAY, SUBNET = "backbone", "192.0.2.1", "192.0.2.0/24"
 GATEWAY6, SUBNET6 = "2001:db8:7::1", "2001:db8:7::/64"
@@ -29,7 +29,7 @@ OS = "snf-image+default"
 # What lies in the node's IMAGE_DIR: a guest that does not boot, one that does, and one that is none.
 SMALL, BOOTABLE, NOISE = "small.diskdump", "debian.diskdump", "noise.diskdump"
 _BRIDGE = "gnt-br0"
-_NODE_ADDRESS, _CLUSTER_ADDRESS, _OTHER_ADDRESS = "203.0.113.1", "203.0.113.2", "203.0.113.3"
+_NODE_ADDRESS, _CLUSTER_ADDRESS, _OTHER_ADDRESS = "203.0.113.1", "203.0.113.2", "100.64.0.3"
 _TEMPLATES = "file,sharedfile,ext,diskless"
 _FILES = "/srv/ganeti/file-storage"
 _SHARED_FILES = "/srv/ganeti/shared-file-storage"

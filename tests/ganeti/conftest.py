@@ -18,15 +18,13 @@ from images.ganeti_node import SUITES
 from images.layouts import layout
 from packages.debs import built_debs
 
-HELPER = "/var/lib/snf-image/helper"
-
 
 @pytest.fixture(scope="package", params=SUITES)
 def cluster(request: pytest.FixtureRequest, cache: Path) -> Iterator[Cluster]:
     """A cluster on a node where our packages were installed, with the helper image and the images of the cache."""
     suite = request.param
     release, _ = SUITES[suite]
-    with running_node(suite, cache, NODE, {cache / "helper": HELPER}) as node:
+    with running_node(suite, cache, NODE) as node:
         for deb in built_debs(cache, release):
             shutil.copy(deb, node.root / "root")
         node.run("sh", "-c", "dpkg --install /root/*.deb")
@@ -44,6 +42,8 @@ def _configure(node: Node, cache: Path) -> None:
     node.write("/etc/ganeti/snf-image/variants/small.conf", f"IMG_ID=$'{SMALL}'\nDEFAULT_NIC_CONFIG=''\n")
     images = node.root / "var/lib/snf-image"
     images.mkdir(exist_ok=True)
+    # Links, because another build may take the originals away.
+    shutil.copytree(cache / "helper", images / "helper", copy_function=os.link, dirs_exist_ok=True)
     os.link(layout("ext4-mbr-primary", cache), images / SMALL)
     os.link(debian("bookworm", cache), images / BOOTABLE)
     (images / NOISE).write_bytes(random.Random(1).randbytes(4 << 20))

@@ -2,7 +2,7 @@
 """First process of a test's node: turns new namespaces into a machine of its own, and keeps it until its input ends.
 
 Started by the machine's own Python, which is gone from view once the root has changed: nothing is imported after that.
-The arguments are the new root, the host name, and pairs of a directory of this machine and where the node sees it.
+The arguments are the new root and the host name.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 _OLD_ROOT = "mnt"
 
 
-def main(root: Path, hostname: str, *pairs: str) -> None:
+def main(root: Path, hostname: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     mount("--bind", str(root), str(root))
     mount("--rbind", "/dev", str(root / "dev"))
@@ -24,10 +24,6 @@ def main(root: Path, hostname: str, *pairs: str) -> None:
     # A new one shows the bridges of this network namespace.
     mount("-t", "sysfs", "-o", "ro", "sysfs", str(root / "sys"))
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(root / "run"))
-    for source, target in zip(pairs[::2], pairs[1::2], strict=True):
-        inside = root / target.removeprefix("/")
-        inside.mkdir(parents=True, exist_ok=True)
-        mount("--bind", "-o", "ro", source, str(inside))
     # Not chroot(2): the jail makes user namespaces, which a process in a chroot may not.
     os.chdir(root)
     tell(["pivot_root", ".", _OLD_ROOT])
@@ -49,4 +45,4 @@ def tell(command: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,8 @@ class Node:
 
 
 @contextmanager
-def running_node(suite: str, cache: Path, hostname: str, binds: Mapping[Path, str]) -> Iterator[Node]:
-    """A node of the Debian `suite`, without network. `binds` are directories it sees read-only. Raises NodeError."""
+def running_node(suite: str, cache: Path, hostname: str) -> Iterator[Node]:
+    """A node of the Debian `suite`, without network. Raises NodeError, ProcessError."""
     _remove_left_over(cache)
     directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=cache))
     held = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
@@ -77,7 +77,7 @@ def running_node(suite: str, cache: Path, hostname: str, binds: Mapping[Path, st
         root = directory / "root"
         root.mkdir()
         unpack(ganeti_node(suite, cache), root)
-        with _first_process(root, hostname, binds) as pid:
+        with _first_process(root, hostname) as pid:
             yield Node(root, pid)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -85,9 +85,8 @@ def running_node(suite: str, cache: Path, hostname: str, binds: Mapping[Path, st
 
 
 @contextmanager
-def _first_process(root: Path, hostname: str, binds: Mapping[Path, str]) -> Iterator[int]:
+def _first_process(root: Path, hostname: str) -> Iterator[int]:
     """Its number as seen from here. It dies with this process, and takes everything in its namespaces with it."""
-    pairs = [word for source, target in binds.items() for word in (str(source), target)]
     unshare = [
         "setpriv",
         "--pdeathsig=KILL",
@@ -98,7 +97,7 @@ def _first_process(root: Path, hostname: str, binds: Mapping[Path, str]) -> Iter
         "--kill-child",
     ]
     process = subprocess.Popen(
-        [*unshare, "/usr/bin/python3", "-I", str(_FIRST_PROCESS), str(root), hostname, *pairs],
+        [*unshare, "/usr/bin/python3", "-I", str(_FIRST_PROCESS), str(root), hostname],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -85,7 +85,7 @@ def reinstalled(cluster: Cluster, added: Step) -> Step:
 @pytest.fixture(scope="module")
 def renamed(cluster: Cluster, reinstalled: Step) -> Step:
     """Given another name."""
-    said = cluster.gnt("instance", "rename", "--no-ip-check", NAME, RENAMED)
+    said = cluster.gnt("instance", "rename", NAME, RENAMED)
     return step(cluster, RENAMED, said, "rename")
 
 
