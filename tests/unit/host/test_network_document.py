@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from snf_image_helper.network.cards import cards_of
 from snf_image_host.network_document import configured, parse_network
 from snf_image_host.schemas import published
 from snf_image_shared.errors import RequestError
@@ -347,6 +348,23 @@ def test_whatever_is_typed_gives_cards_that_are_sound_or_lines_that_can_be_shown
             assert "%" not in text
         assert all(re.fullmatch(r"[A-Za-z0-9.-]{1,253}", domain) for domain in nic.search)
         assert nic.mtu == 0 or 576 <= nic.mtu <= 65535
+    # What the helper refuses would be told only after the disk has been written.
+    assert len(cards_of(nics)) == len(nics)
+
+
+@pytest.mark.parametrize(
+    ("family", "entry"),
+    [
+        (4, {"routes": [{"to": "10.0.0.0/8", "via": "10.1.1.1", "on_link": True}]}),
+        (4, {"ipv4": "none", "addresses": ["2001:db8::7/64"], "routes": [{"to": "10.0.0.0/8"}]}),
+        (6, {"routes": [{"to": "default", "via": "fe80::1"}]}),
+        (6, {"ipv4": "dhcp", "routes": [{"to": "2001:db8::/32", "via": "fe80::1"}]}),
+    ],
+)
+def test_a_route_needs_a_card_that_has_its_family(family: int, entry: dict[str, object]) -> None:
+    (line,) = faults({"nics": [{"index": 1, **entry}]}, nics=(STATIC, IDLE))
+    assert line.startswith(f"nics[0].routes[0]: the card has no IPv{family};")
+    assert one(routes=[{"to": "2001:db8:1::/48", "via": "fe80::1"}]).routes  # SLAAC gives an address
 
 
 @given(st.text())
