@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from snf_image_host.image_names import NO_IMAGE
 from snf_image_shared.errors import RequestError
 
 PRIORITY = 50  # of a source or target that neither has a number of its own nor a file with one
@@ -72,7 +73,7 @@ def read_backends(directory: Path, names: Mapping[Kind, Mapping[str, int]]) -> t
 
 def refuse_disabled(backends: Iterable[Backend], img_id: str, target: str = "local") -> None:
     """Raise RequestError if what serves this image, or a first disk of this kind ("local" or "uri"), was turned off."""
-    wanted = {Kind.SOURCE: "null" if img_id == "null" else "local", Kind.TARGET: target}
+    wanted = {Kind.SOURCE: "null" if img_id == NO_IMAGE else "local", Kind.TARGET: target}
     for backend in backends:
         if backend.disabled_by and backend.name == wanted[backend.kind]:
             what = "OS parameter img_id: this kind of image" if backend.kind is Kind.SOURCE else "this kind of disk"

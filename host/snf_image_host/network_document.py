@@ -266,11 +266,9 @@ def _misfits(nic: Nic, entry: NicDocument) -> Iterator[str]:
         if gateway is not None and method != "static":
             yield f".gateway{family}: the card has no static IPv{family} address; give one among the addresses"
     for number, route in enumerate(entry.routes):
-        family = route.destination.version
-        if (nic.ipv4 if family == 4 else nic.ipv6) == "none":
-            yield (
-                f".routes[{number}]: the card has no IPv{family}; give it an address of it, or say in ipv{family} how "
-                "it gets one"
-            )
+        version = route.destination.version
+        if (nic.ipv4 if version == 4 else nic.ipv6) == "none":
+            cure = f"give it an address of it, or say in ipv{version} how it gets one"
+            yield f".routes[{number}]: the card has no IPv{version}; {cure}"
     if 0 < nic.mtu < LEAST_MTU_OF_IPV6 and nic.ipv6 is not Ipv6Method.NONE:
         yield f".mtu: {nic.mtu} is too little for IPv6, which needs {LEAST_MTU_OF_IPV6}; Ganeti's network has IPv6"

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Protocol
 
 from snf_image_host import kernel
+from snf_image_host.image_names import NO_IMAGE, local_name
 from snf_image_host.qemu import Drive
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError, SnfImageError
 
 ALIGNMENT = 4096  # offsets, lengths and memory of a direct transfer; covers 512-byte and 4Kn disks
-SUPPORTED = "'null', or a file below IMAGE_DIR as 'name', 'directory/name' or 'local://name'"
-_PREFIXES = ("local://", "file://")
 
 
 @dataclass(frozen=True)
@@ -148,9 +147,9 @@ def open_source(img_id: str, image_dir: Path, img_format: str = "diskdump") -> I
     not exist is tried again as `NAME.<img_format>` (contract 4.2). Raises RequestError for a form or path that is
     refused, ImageError for a missing or unsuitable file, ConfigurationError for the image directory itself.
     """
-    if img_id == "null":
+    if img_id == NO_IMAGE:
         fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        source = Source("null", 0, fd, is_null=True)
+        source = Source(NO_IMAGE, 0, fd, is_null=True)
     else:
         source = _open_local(img_id, image_dir, img_format)
     try:
@@ -186,7 +185,7 @@ def open_device(path: Path) -> Iterator[Source]:
 
 
 def _open_local(img_id: str, image_dir: Path, img_format: str) -> Source:
-    name, warnings = _local_name(img_id)
+    name, warnings = local_name(img_id)
     fd = _open_below(image_dir, name, img_id)
     if fd is None:
         fallback = f"{name}.{img_format}"
@@ -202,23 +201,6 @@ def _open_local(img_id: str, image_dir: Path, img_format: str) -> Source:
         raise ImageError(f"image {img_id!r} is not a regular file: put the image itself into {image_dir}")
     os.set_blocking(fd, True)
     return Source(f"image {img_id!r}", status.st_size, fd, warnings=warnings, modified=status.st_mtime_ns)
-
-
-def _local_name(img_id: str) -> tuple[str, tuple[str, ...]]:
-    """The path below the image directory, and warnings. Raises RequestError."""
-    name = img_id
-    warnings: tuple[str, ...] = ()
-    for prefix in _PREFIXES:
-        if img_id.startswith(prefix):
-            name = img_id.removeprefix(prefix)
-    if img_id.startswith("file://"):
-        warnings = (f"img_id {img_id!r}: file:// is deprecated, write {'local://' + name!r}",)
-    if name == img_id and ":" in name:
-        scheme = img_id.partition(":")[0]
-        raise RequestError(f"OS parameter img_id: {scheme!r} in {img_id!r} is not supported: give {SUPPORTED}")
-    if not name or not name.isprintable():
-        raise RequestError(f"OS parameter img_id: {img_id!r} is not a file name: give {SUPPORTED}")
-    return name, warnings
 
 
 def _open_below(image_dir: Path, name: str, img_id: str) -> int | None:

@@ -16,6 +16,7 @@ from snf_image_host.checksum import Checksum
 from snf_image_host.faults import Faults, shown
 from snf_image_host.fetch import parse_url
 from snf_image_host.hostnames import host_name
+from snf_image_host.image_names import NO_IMAGE
 from snf_image_host.network_document import NetworkDocument, parse_network
 from snf_image_host.osparams import OS_PARAMETERS
 from snf_image_host.personality import parse_personality
@@ -26,7 +27,6 @@ from snf_image_shared.job import PersonalityFile, Secrets
 from snf_image_shared.properties import merge, parse_properties
 
 FORMATS = ("diskdump",)
-NO_IMAGE = "null"
 LARGEST_VALUE = 32 << 20  # characters of one parameter; all of them together must fit on the config device
 _LONGEST_PASSWORD = 511  # bytes: CRYPT_MAX_PASSPHRASE_SIZE of crypt(3), less its NUL
 _LONGEST_HASH = 512  # characters, as the helper takes them

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snf_image_host.faults import Faults
+from snf_image_host.image_names import local_name
 from snf_image_host.osparams import os_parameters
 from snf_image_host.settings import Settings
 from snf_image_host.typed_parameters import read_parameters
@@ -19,5 +20,8 @@ def verify(env: Mapping[str, str], root: Path) -> None:
     """Raises RequestError with a line for each OS parameter's fault, ConfigurationError for a missing variant."""
     settings = Settings.load(env.get("OS_VARIANT", ""), root)
     faults = Faults()
-    read_parameters(os_parameters(env, settings), settings, faults)
+    found = read_parameters(os_parameters(env, settings), settings, faults)
+    image_id = found.image_id
+    if image_id and not found.config_url:  # Cyclades gives a kind of its own beside the URL, which may override it
+        faults.parameter("img_id", lambda: local_name(image_id), None)
     faults.check()

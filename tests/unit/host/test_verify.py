@@ -96,8 +96,18 @@ WRONG = [
     *(("SPEC", text) for text in ("x", "[]", '{"IMG_ID": "x"}', '{"img_id": 1}', '{"spec": "{}"}', '{"img_id": [1]}')),
     *((name, "a\udcffb") for name in OS_PARAMETERS),
     *((name, "a\0b") for name in OS_PARAMETERS),
-    ("IMG_ID", "a\nb"),
+    *(("IMG_ID", text) for text in ("a\nb", "local://", "pithos://a/b/c", "http://host/x", "x" * 300 + ":")),
 ]
+
+
+def test_of_a_url_in_place_of_an_image_only_the_scheme_is_shown(tmp_path: Path) -> None:
+    (line,) = lines(tmp_path, IMG_ID="https://user:canary1@canary2.example.com/canary3?canary4")
+    assert "'https'" in line
+    assert "canary" not in line
+
+
+def test_an_image_of_another_kind_may_stand_beside_a_url_that_may_name_a_better_one(tmp_path: Path) -> None:
+    verify(osp({"IMG_ID": "pithosmap://map/123", "CONFIG_URL": "https://example.com/once"}), tmp_path)
 
 
 @pytest.mark.row(11, 12)
