@@ -10,9 +10,11 @@ from snf_image_host.settings import as_written
 
 HIDDEN = "(set, not shown)"
 _IN_URL = re.compile(r"://[^/\s]*@")
-# Options of curl that are followed by a name and password, a header, a cookie or a certificate's password.
+# In CURL: an "@" as in "-x user:password@proxy:3128", or an option (curl takes unique beginnings of long ones, too) that
+# is followed by a name and password, a header, a cookie, data or a certificate's password.
 _OF_CURL = re.compile(
-    r"(?:^|\s)(?:-[a-zA-Z]*[uUHbE]|--(?:proxy-)?(?:user|header|cookie|oauth2-bearer|pass|cert)(?:=|\s))"
+    r"@|(?:^|\s)(?:-[a-zA-Z]*[uUHbEdF]|"
+    r"--(?:proxy-)?(?:user?(?:=|\s)|proxy-u|head|cook|oauth|pass|cert?(?:=|\s)|tlsu|tlsp|data|form|json|login|aws))"
 )
 
 

@@ -127,7 +127,9 @@ def test_no_secret_is_shown(tmp_path: Path, options: tuple[str, ...], fault: str
         assert done.stdout.count("(set, not shown)") == len(SECRET_PARAMETERS) + 2
 
 
-@pytest.mark.parametrize("curl", ["curl -fL --cacert /x", "curl --retry 3 -sS", "/usr/bin/curl -k"])
+@pytest.mark.parametrize(
+    "curl", ["curl -fL --cacert /x", "curl --retry 3 -sS", "/usr/bin/curl -k", "curl -A a -x proxy:80"]
+)
 def test_a_curl_without_credentials_is_shown(tmp_path: Path, curl: str) -> None:
     assert shown(call(tmp_path, "show", files={MAIN: f"CURL='{curl}'"}))["CURL"][0].strip("'") == curl
 
@@ -142,6 +144,12 @@ def test_a_curl_without_credentials_is_shown(tmp_path: Path, curl: str) -> None:
         "-H 'A: x'",
         "--proxy-user a:b",
         "-x http://a:b@proxy",
+        "-x a:b@proxy:3128",
+        "--proxy a:b@proxy",
+        "--proxy-u a:b",
+        "--oauth2-b x",
+        "--proxy-tlspassword x",
+        "--data x",
         "-b c",
     ],
 )
