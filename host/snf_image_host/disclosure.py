@@ -10,7 +10,7 @@ from snf_image_host.settings import as_written
 
 HIDDEN = "(set, not shown)"
 _IN_URL = re.compile(r"://[^/\s]*@")
-# In CURL: an "@" as in "-x user:password@proxy:3128", or an option (curl takes unique beginnings of long ones, too) that
+# In CURL: an "@" as in "-x user:password@proxy:3128", or an option (or its unique beginning, which curl takes too) that
 # is followed by a name and password, a header, a cookie, data or a certificate's password.
 _OF_CURL = re.compile(
     r"@|(?:^|\s)(?:-[a-zA-Z]*[uUHbEdF]|"
