@@ -142,16 +142,20 @@ class Guest:
     def write_texts(self, texts: Mapping[str, str]) -> None:
         """As write_text() for each path, but all of the files or, if one of them cannot be written, none."""
         with ExitStack() as stack:
-            ready: dict[str, Replacement] = {}
+            written: dict[tuple[int, int, str], tuple[str, Replacement]] = {}
             for path, text in texts.items():
                 with _explained(path):
                     directory, name = self._place(path)
                     stack.callback(os.close, directory)
                     content = text.encode("utf-8", "surrogateescape")
-                    ready[path] = stack.enter_context(Replacement(directory, name, content, None))
-            for path, replacement in ready.items():
-                with _explained(path):
-                    replacement.commit()
+                    found = os.fstat(directory)
+                    # One path may be a link to another: the file is written once, and the last word counts.
+                    replacement = stack.enter_context(Replacement(directory, name, content, None))
+                    written[found.st_dev, found.st_ino, name] = path, replacement
+            for step in (Replacement.get_ready, Replacement.commit):
+                for path, replacement in written.values():
+                    with _explained(path):
+                        step(replacement)
 
     def append_text(self, path: str, text: str, *, ownership: Ownership | None = None) -> None:
         """Add `text` at the end of a file, on a line of its own, or make the file. As atomic as write_bytes()."""
@@ -341,6 +345,10 @@ def _shown(path: str) -> str:
 def _check(path: str) -> None:
     if not path.startswith("/") or "\0" in path:
         raise GuestError(f"{_shown(path)!r} is not an absolute path; begin it with / and leave out NUL characters")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
+        raise GuestError(f"{_shown(path)!r} is no text that can be a path; write it in UTF-8") from error
 
 
 def _split(path: str) -> tuple[str, str]:

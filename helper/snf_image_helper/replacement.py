@@ -8,6 +8,7 @@ import fcntl
 import os
 import stat
 import struct
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,14 +46,16 @@ class Replacement:
     """What is to be `name` in the open `directory`: written, made to look like the file it replaces, and flushed.
 
     None for `ownership` keeps the replaced file's, ACLs included; a new file is root's with mode 0644. It has no name
-    until commit() where the file system can do that, so a run that is killed leaves nothing. Both raise OSError;
+    until get_ready() where the file system can do that, so a run that is killed leaves nothing; what is left by one
+    that was killed later always has the same name, and goes with the next replacement. All of it raises OSError, and
     leaving the block without commit() leaves everything as it was.
     """
 
     def __init__(self, directory: int, name: str, content: bytes, ownership: Ownership | None) -> None:
         self._directory = directory
         self._name = name
-        self._beside = f".snf-image-{os.urandom(8).hex()}"
+        self._beside = f".snf-image-{zlib.crc32(os.fsencode(name)):08x}"
+        _refuse_unchangeable(directory, name)
         kept, attributes = _look(directory, name)
         if ownership is not None:
             attributes = {key: value for key, value in attributes.items() if not key.startswith(_ACL)}
@@ -69,11 +72,16 @@ class Replacement:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def commit(self) -> None:
-        """Put it in the place of the old file, in one step."""
+    def get_ready(self) -> None:
+        """Give it a name beside the old file, the last thing that there may be no room for."""
         if not self._is_named:
+            _remove(self._directory, self._beside)
             os.link(f"/proc/self/fd/{self._file}", self._beside, dst_dir_fd=self._directory)
             self._is_named = True
+
+    def commit(self) -> None:
+        """Put it in the place of the old file, in one step."""
+        self.get_ready()
         os.rename(self._beside, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self._is_named = False
 
@@ -92,7 +100,13 @@ def _new_file(directory: int, name: str) -> tuple[int, bool]:
     except OSError as error:
         if error.errno not in _NO_TMPFILE:  # vfat cannot
             raise
+    _remove(directory, name)
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory), True
+
+
+def _remove(directory: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
 
 
 def _fill(file: int, content: bytes, wanted: Ownership, attributes: dict[str, bytes]) -> None:
@@ -104,6 +118,16 @@ def _fill(file: int, content: bytes, wanted: Ownership, attributes: dict[str, by
     for key, value in attributes.items():
         os.setxattr(file, key, value)
     os.fsync(file)
+
+
+def _refuse_unchangeable(directory: int, name: str) -> None:
+    """Raises PermissionError for a directory that lets files in, or not even that, and none of them out again."""
+    opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if _flags(opened) & _UNCHANGEABLE:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+    finally:
+        os.close(opened)
 
 
 def _look(directory: int, name: str) -> tuple[Ownership | None, dict[str, bytes]]:

@@ -101,3 +101,12 @@ def test_a_run_that_is_killed_in_the_middle_leaves_nothing(tmp_path: Path) -> No
         assert run(directory, "os.kill(os.getpid(), 9)") == (-signal.SIGKILL, "old\n")
         assert os.listdir(directory) == ["file"]
         assert (directory / "file").read_text() == "old"
+
+
+@EITHER_KIND
+def test_what_a_run_leaves_that_is_killed_on_its_last_step_goes_with_the_next(tmp_path: Path, before: str) -> None:
+    with place(tmp_path) as directory:
+        assert run(directory, "replacement.get_ready(); os.kill(os.getpid(), 9)", before) == (-signal.SIGKILL, "old\n")
+        assert len(os.listdir(directory)) == 2
+        assert (directory / "file").read_text() == "old"
+        assert run(directory, "replacement.commit()", before) == (0, "old\nnew ['file']\n")

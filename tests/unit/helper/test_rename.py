@@ -166,6 +166,13 @@ def test_cloud_inits_seed_does_not_overrule_a_name_given_by_hand(tmp_path: Path)
     assert contents(tmp_path) == files
 
 
+def test_a_seed_with_half_a_character_in_it_is_a_reason_to_leave_the_guest_alone(tmp_path: Path) -> None:
+    files = {**DEBIAN, "/etc/hostname": "web1\n", SEED: '{"instance-id": "\\ud800", "local-hostname": "web1"}'}
+    with pytest.raises(GuestError, match="no text that can be a path"):
+        renamed(tmp_path, files)
+    assert contents(tmp_path) == files
+
+
 @pytest.mark.parametrize("text", ["instance-id: x\n", "[1]", "[" * 50_000, '{"local-hostname": 7}', seed(None)])
 def test_a_seed_of_somebody_elses_making_stays_as_it_is(tmp_path: Path, text: str) -> None:
     files = {**DEBIAN, "/etc/hostname": "web1\n", SEED: text}
@@ -189,6 +196,13 @@ def small_file_system(place: Path) -> Iterator[None]:
             sh("umount", str(place))
 
 
+def fill(root: Path, blocks_left: int) -> None:
+    """Leave no more room than that on the file system."""
+    subprocess.run(["dd", "if=/dev/zero", f"of={root}/full", "bs=1024"], capture_output=True, check=False)
+    os.truncate(root / "full", (root / "full").stat().st_size - blocks_left * os.statvfs(root).f_bsize)
+    os.sync()
+
+
 FILES = {**DEBIAN, "/etc/hostname": "web1\n", "/etc/hosts": f"127.0.1.1 {OLD} web1\n", "/etc/mailname": f"{OLD}\n"}
 
 
@@ -203,15 +217,47 @@ def test_a_file_that_must_not_be_changed_keeps_all_of_them_from_changing(tmp_pat
         assert contents(root) == FILES
 
 
+GENTOO = {
+    "/etc/os-release": "ID=gentoo\n",
+    **{"/etc/conf.d/hostname": 'hostname="web1"\n', "/etc/hosts": f"127.0.1.1 {OLD} web1\n"},
+}
+
+
+@pytest.mark.parametrize(("directory", "flag"), [("etc", "+a"), ("etc", "+i"), ("etc/conf.d", "+a")])
+def test_a_directory_that_lets_no_file_go_keeps_all_of_them_from_changing(
+    tmp_path: Path, directory: str, flag: str
+) -> None:
+    root = tmp_path / "root"
+    with small_file_system(root):
+        put(root, GENTOO)
+        sh("chattr", flag, str(root / directory))
+        with pytest.raises(GuestError, match=f"/{directory}/host.*: is immutable or append-only"):
+            renamed(root, {})
+        assert contents(root) == GENTOO
+
+
+@pytest.mark.parametrize("names", range(24, 29))  # with 26 of them the first block of /etc is full
+def test_without_room_for_the_new_names_of_files_all_change_or_none(tmp_path: Path, names: int) -> None:
+    root = tmp_path / "root"
+    with small_file_system(root):
+        put(root, {**GENTOO, **{f"/etc/filler-{number:018}": "" for number in range(names)}})
+        before = contents(root)
+        fill(root, blocks_left=2)
+        try:
+            renamed(root, {})
+        except GuestError:
+            expected = before
+        else:
+            expected = {path: text.replace(OLD, NEW).replace("web1", "web2") for path, text in before.items()}
+        assert {path: text for path, text in contents(root).items() if path != "/full"} == expected
+
+
 @pytest.mark.parametrize("blocks_left", [0, 1, 2])
 def test_on_a_full_file_system_all_files_change_or_none(tmp_path: Path, blocks_left: int) -> None:
     root = tmp_path / "root"
     with small_file_system(root):
         put(root, FILES)
-        subprocess.run(["dd", "if=/dev/zero", f"of={root}/full", "bs=1024"], capture_output=True, check=False)
-        block = os.statvfs(root).f_bsize
-        os.truncate(root / "full", (root / "full").stat().st_size - blocks_left * block)
-        os.sync()
+        fill(root, blocks_left)
         with pytest.raises(GuestError, match="the guest's file system is full"):
             renamed(root, {})
         assert {path: text for path, text in contents(root).items() if path != "/full"} == FILES
