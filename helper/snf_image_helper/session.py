@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
-from snf_image_helper.customize import customize
-from snf_image_helper.rename import rename
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import HelperError, SnfImageError
 from snf_image_shared.job import JOB_FILE, Action, Job
@@ -34,9 +33,19 @@ def do(job: Job, report: Reporter) -> None:
     """Do the job's story, and return when all of it is written. Raises SnfImageError."""
     _add_entropy(job.seed)
     _link_descriptors()
-    story = rename if job.action is Action.RENAME else customize
-    story(job, report)
+    _story(job.action)(job, report)
     os.sync()
+
+
+def _story(action: Action) -> Callable[[Job, Reporter], None]:
+    # Only what is told is imported: that takes long under emulation, and a rename needs none of the tasks.
+    if action is Action.RENAME:
+        from snf_image_helper.rename import rename  # noqa: PLC0415
+
+        return rename
+    from snf_image_helper.customize import customize  # noqa: PLC0415
+
+    return customize
 
 
 def _config_device(command_line: list[str]) -> str:
