@@ -18,7 +18,8 @@ from ganeti.node import Node
 from ganeti.traces import Traces, programs
 from snf_image_shared.process import Finished
 
-NODE = "node1.example.com"
+# Ganeti 3.1 looks for the name that its address has in the node's certificate, where it has written this one.
+NODE = "ganeti.example.com"
 CLUSTER = "cluster.example.com"
 # Ganeti 3.0 renames to a name that has an address at which nobody answers; 3.1 has no option that turns that off.
 RESOLVABLE = "renamed.example.com"

@@ -15,6 +15,8 @@ from ganeti.node import Node
 _PATIENCE = 120.0  # seconds for what was killed to be gone
 # Ganeti's own: what it logs, remembers and locks.
 _GANETIS = ("var/log/ganeti", "var/lib/ganeti", "run/ganeti", "run/lock")
+# The only thing of ours that a deployment may leave, and empty: a directory of what lasts until the next boot.
+_OURS = "run/snf-image"
 _GANETIS_PROGRAMS = ("/usr/sbin/ganeti-", "/usr/share/ganeti/", "/usr/lib/ganeti/")
 
 
@@ -74,4 +76,4 @@ def _files(node: Node) -> Iterator[str]:
         for directory, names, files in os.walk(top):
             inside = Path(place, Path(directory).relative_to(top))
             names[:] = [name for name in names if str(inside / name) not in _GANETIS]
-            yield from (str(inside / name) for name in (*names, *files))
+            yield from (str(inside / name) for name in (*names, *files) if str(inside / name) != _OURS)
