@@ -14,13 +14,14 @@ from snf_image_helper.network.rendering import BACKUP, HEADER
 
 UDEV_RULES = "/etc/udev/rules.d/70-persistent-net.rules"
 _LEASES = r".*\.leases?6?"
+# Of clients alone: the leases that a DHCP server of the guest has given away lie in the same directories.
 _LEFTOVERS = {
     "/etc": r"dhcpcd\.duid",
-    "/var/lib/dhcp": _LEASES,  # dhclient, Debian
+    "/var/lib/dhcp": rf"dhclient{_LEASES}",  # Debian; dhcpd.leases is the server's
     "/var/lib/dhclient": _LEASES,  # dhclient, Red Hat
     "/var/lib/dhcpcd": rf"{_LEASES}|duid|secret",
     "/var/lib/dhcpcd5": rf"{_LEASES}|duid|secret",
-    "/var/lib/NetworkManager": rf"{_LEASES}|secret_key|timestamps",
+    "/var/lib/NetworkManager": rf"(?!dnsmasq-){_LEASES}|secret_key|timestamps",  # dnsmasq serves shared connections
     "/var/lib/wicked": r"(duid|iaid|lease-.*)\.xml",
 }
 

@@ -195,7 +195,11 @@ def test_what_the_template_was_to_its_network_is_forgotten(tmp_path: Path) -> No
         *("/var/lib/NetworkManager/secret_key", "/var/lib/NetworkManager/internal-1-eth0.lease"),
         *("/var/lib/NetworkManager/timestamps", "/var/lib/wicked/duid.xml", "/var/lib/wicked/lease-eth0-dhcp-ipv4.xml"),
     )
-    kept = ("/var/lib/NetworkManager/NetworkManager.state", "/var/lib/dhcp/README", "/etc/dhcpcd.conf")
+    kept = (
+        *("/var/lib/NetworkManager/NetworkManager.state", "/var/lib/dhcp/README", "/etc/dhcpcd.conf"),
+        # What a DHCP server of the guest has given to others.
+        *("/var/lib/dhcp/dhcpd.leases", "/var/lib/dhcp/dhcpd6.leases", "/var/lib/NetworkManager/dnsmasq-eth1.leases"),
+    )
     rules = "/etc/udev/rules.d/70-persistent-net.rules"
     with guest_in(tmp_path, dict.fromkeys((*gone, *kept, rules), "of the template\n")) as guest:
         perform(TASK, guest, job(STATIC))
