@@ -23,6 +23,9 @@ _LOOK = {"ext3": "noload", "ext4": "noload", "xfs": "norecovery", "btrfs": "resc
 _CHECK_SECONDS = 3600.0
 _REPAIRED, _REPAIRED_REBOOT = 1, 2  # e2fsck(8)
 
+# struct ext4_super_block, fs/ext4/ext4.h: the state is 58 bytes behind the superblock's begin at 1024.
+_STATE_OFFSET, _HAS_ERRORS = 1024 + 58, 2
+
 # sys/mount.h
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
@@ -74,6 +77,18 @@ def check_writable(device: str, mount_point: str) -> None:
     """Refuse a mount that the kernel made read-only because the file system is damaged. Raises GuestError."""
     if os.statvfs(mount_point).f_flag & os.ST_RDONLY:
         raise GuestError(f"{device} has become read-only: its file system is damaged; check the image with fsck")
+
+
+def refuse_errors(device: str) -> None:
+    """Refuse a mounted ext2/3/4 in which a kernel has found errors: e2fsck has to come before the next change.
+
+    Raises GuestError, OSError.
+    """
+    if mounted_types()[device][0] in EXT:
+        with Path(device).open("rb") as file:
+            state = os.pread(file.fileno(), 1, _STATE_OFFSET)[0]
+        if state & _HAS_ERRORS:
+            raise GuestError(f"the file system on {device} has errors; start the guest, which checks it, or run e2fsck")
 
 
 def mount_for_a_look(device: str, target: str, kind: str, options: str = "") -> None:

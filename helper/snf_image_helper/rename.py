@@ -11,7 +11,7 @@ from snf_image_helper import cloud_init, host_names
 from snf_image_helper.detection import detect
 from snf_image_helper.disk import Disk
 from snf_image_helper.distros import Distro
-from snf_image_helper.filesystems import probe
+from snf_image_helper.filesystems import probe, refuse_errors
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.host_names import Renaming
@@ -87,6 +87,8 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
         return f"its system is {system.family}, and this version renames Linux alone"
     _refuse_suspended(disk)
     with mounted(disk, system, report, only=_MOUNT_POINTS) as guest, reported(TASK, report):
+        for device in guest.mounts.values():
+            refuse_errors(device)
         return rename_guest(guest, renaming, report)
 
 

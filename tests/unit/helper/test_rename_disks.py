@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -222,6 +223,17 @@ def test_a_damaged_file_system_is_left_alone(tmp_path: Path) -> None:
         (warning,) = said.warnings
         assert warning.startswith(f"{NOT_RENAMED}: MountImage: ")
         assert "check it with fsck" in warning
+
+
+@pytest.mark.parametrize("version", ["2", "3", "4"])
+def test_a_file_system_in_which_errors_have_been_found_is_left_alone(tmp_path: Path, version: str) -> None:
+    with guest_on(tmp_path / "disk", f"ext{version}", (f"mkfs.ext{version}", "-q"), 32) as disk:
+        sh("debugfs", "-w", "-R", "ssv state 3", disk.partition_device(1))
+        assert "has errors; start the guest, which checks it" in run(disk).warnings[-1]
+        assert hostname(disk, 1, f"ext{version}") == "web1\n"
+        subprocess.run(["e2fsck", "-p", "-f", disk.partition_device(1)], check=False)
+        assert "errors" not in run(disk).warnings[-1]
+        assert hostname(disk, 1, f"ext{version}") == "web2\n"
 
 
 def test_a_system_that_sleeps_on_the_disk_is_left_alone(tmp_path: Path) -> None:
