@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from snf_image_shared.manifest import MANIFEST, PARTS, Manifest, Part
 Say = Callable[[str], None]
 
 _PROGRAMS = {"mmdebstrap": "mmdebstrap", "mkfs.erofs": "erofs-utils", "zstd": "zstd", "setpriv": "util-linux"}
+# Ours, and those of the versions before 1.0.
+_OF_A_HELPER = re.compile(r"manifest\.json|version|packages|kernel|initrd|image|vmlinuz-.*|initrd\.img-.*", re.DOTALL)
 _MIB = 1 << 20
 _ROOT_NEEDS = 1000 * _MIB
 _HELPER_NEEDS = 250 * _MIB
@@ -106,7 +109,24 @@ def require(order: Order) -> None:
         missing.append("debian-archive-keyring")
     if missing:
         raise ConfigurationError(f"programs are missing: apt-get install {' '.join(missing)}")
+    require_place(order.destination)
     require_room(order.destination.parent, _HELPER_NEEDS, "--dest")
+
+
+def require_place(destination: Path) -> None:
+    """Raises ConfigurationError when anything but a helper is there: all that is there is going to be removed."""
+    other = "name another --dest, or HELPER_DIR in snf-image.conf"
+    if os.path.ismount(destination):
+        raise ConfigurationError(f"{destination} is a mount point, which cannot be replaced: {other}")
+    try:
+        with os.scandir(destination) as entries:
+            foreign = [each.name for each in entries if each.is_dir() or not _OF_A_HELPER.fullmatch(each.name)]
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise ConfigurationError(f"{destination} is no directory: {other}") from error
+    if foreign:
+        raise ConfigurationError(f"{destination} has {min(foreign)!r}, which is no part of a helper image: {other}")
 
 
 def require_room(directory: Path, needed: int, option: str) -> None:

@@ -120,7 +120,8 @@ def dump_parser() -> argparse.ArgumentParser:
 
 def _update_helper(options: argparse.Namespace, configuration: Configuration | None, root: Path) -> None:
     helper, published = _configured(configuration, root)
-    destination = (options.dest or helper).absolute()
+    # Where it is a link, the directory behind it is replaced and the link stays.
+    destination = Path(os.path.realpath(options.dest or helper))
     if options.check:
         _check(destination, options.quiet)
         return
@@ -158,8 +159,8 @@ def _check(helper: Path, quiet: bool) -> None:
 
 
 def _dump_helper(options: argparse.Namespace, configuration: Configuration | None, root: Path) -> None:
-    helper = options.helper or _configured(configuration, root)[0]
-    tarball = dump(helper.absolute(), options.directory.absolute())
+    helper = Path(os.path.realpath(options.helper or _configured(configuration, root)[0]))
+    tarball = dump(helper, options.directory.absolute(), _silence if options.quiet else _clock())
     if not options.quiet:
         path = shlex.quote(str(tarball))
         print(f"{tarball} and its .sha256 are ready. Sign it where your key is:")

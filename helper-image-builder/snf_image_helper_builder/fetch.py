@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snf_image_helper_builder import tarball
-from snf_image_helper_builder.build import held, is_current, require_room
+from snf_image_helper_builder.build import held, is_current, require_place, require_room
 from snf_image_helper_builder.download import Origin
 from snf_image_helper_builder.replacement import remove_stale, replacement, scratch_beside
 from snf_image_helper_builder.trust import check_signature, published_sha256, sha256_of
@@ -47,6 +47,7 @@ def install_published(order: Order, say: Say) -> bool:
         return False
     if os.geteuid() != 0:
         raise ConfigurationError("only root can install a helper image: run it with sudo")
+    require_place(order.destination)
     require_room(order.destination.parent, _NEEDS, "--dest")
     with held(order.destination.parent, say):
         remove_stale(order.destination)

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -54,7 +54,8 @@ def replacement(place: Path, mode: int) -> Iterator[Path]:
         _flush(new)
         _swap(new, place)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        with suppress(OSError):
+            _remove(new)
 
 
 @contextmanager
@@ -70,7 +71,15 @@ def scratch_beside(place: Path) -> Iterator[Path]:
 def remove_stale(place: Path) -> None:
     """Remove what killed builds left for `place`, whose name may be a pattern. The caller holds the lock."""
     for left in place.parent.glob(_prefix(place) + "*"):
+        _remove(left)
+
+
+def _remove(left: Path) -> None:
+    # What was in the place may have been a link or a file, which rmtree refuses.
+    if left.is_dir() and not left.is_symlink():
         shutil.rmtree(left)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _prefix(place: Path) -> str:

@@ -22,6 +22,7 @@ import pytest
 from http_server import Answer, How, http_server
 from snf_image_helper_builder.cli import dump_main, main
 from snf_image_helper_builder.download import Origin
+from snf_image_helper_builder.replacement import locked
 from snf_image_helper_builder.tarball import MEMBERS, name
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError
@@ -29,6 +30,7 @@ from snf_image_shared.manifest import PARTS, Manifest, Part
 
 pytestmark = [pytest.mark.root, pytest.mark.row(188, 189)]
 TARBALL = name()
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,65 @@ def test_a_mirror_is_given_by_its_base_url_in_the_settings(world: World, tmp_pat
         assert main(["--keyring", str(world.publisher.keyring)], lambda: settings) == 0
         assert set(server.methods) == {"GET"}
     assert contents(world.helper) == contents(tmp_path / "source")
+
+
+def test_where_the_place_is_a_link_what_is_behind_it_is_replaced(world: World, tmp_path: Path) -> None:
+    world.helper.rename(tmp_path / "large")
+    world.helper.symlink_to(tmp_path / "large")
+    for _ in range(2):
+        assert world.update("--url", str(world.published), "-f") == 0
+    assert world.helper.is_symlink()
+    assert contents(tmp_path / "large") == contents(tmp_path / "source")
+    assert os.listdir(world.node) == ["helper"]
+
+
+def test_the_helper_of_an_older_version_is_replaced_with_all_its_files(world: World, tmp_path: Path) -> None:
+    for old in ("vmlinuz-4.2.0-0.snf", "initrd.img-4.2.0-0.snf"):
+        (world.helper / old).touch()
+    assert world.update("--url", str(world.published)) == 0
+    assert contents(world.helper) == contents(tmp_path / "source")
+
+
+@pytest.mark.parametrize("how", ["fetched", "built"])
+@pytest.mark.parametrize("foreign", ["debian.diskdump", "image/disk"])
+def test_a_directory_with_anything_else_in_it_is_never_replaced(
+    world: World, capsys: pytest.CaptureFixture[str], how: str, foreign: str
+) -> None:
+    """As when HELPER_DIR is by mistake the directory of the images."""
+    place = world.node / "images"
+    (place / foreign).parent.mkdir(parents=True)
+    (place / foreign).touch()
+    options = ["--url", str(world.published), "--keyring", str(world.publisher.keyring)] if how == "fetched" else []
+    assert main(["--quiet", "--dest", str(place), "--cache", str(world.node / "cache"), *options]) == 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert "no part of a helper image" in line and "HELPER_DIR" in line
+    assert (place / foreign).exists()
+    assert sorted(os.listdir(world.node)) == ["helper", "images"]
+
+
+def test_neither_a_file_nor_a_mount_point_is_replaced(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.node / "file").touch()
+    for place in (world.node / "file", Path("/proc")):
+        assert main(["-q", "-u", str(world.published), "--dest", str(place)]) == 3
+        assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(os.listdir(world.node)) == ["file", "helper"]
+
+
+def test_packing_waits_for_an_update_that_is_at_work(world: World, tmp_path: Path) -> None:
+    program = "import sys; from snf_image_helper_builder.cli import dump_main; sys.exit(dump_main())"
+    command = [sys.executable, "-c", program, "--helper", str(tmp_path / "source")]
+    before = contents(world.published)
+    with (
+        locked(tmp_path, lambda: pytest.fail("nobody holds it")),
+        subprocess.Popen(
+            [*command, str(world.published)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        ) as packing,
+    ):
+        assert packing.stdout
+        assert "waiting" in packing.stdout.readline()
+        packing.send_signal(signal.SIGTERM)
+    assert packing.returncode == 130
+    assert contents(world.published) == before
 
 
 def test_old_options_work_in_any_order(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -435,12 +496,16 @@ def test_an_update_that_is_killed_leaves_the_old_helper(world: World, number: si
     answers[f"/{TARBALL}"] = replace(answers[f"/{TARBALL}"], how=How.HELD)
     command = [sys.executable, "-m", "snf_image_helper_builder.cli", "--dest", str(world.helper)]
     command += ["--keyring", str(world.publisher.keyring)]
-    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     with http_server(answers) as server:
-        with subprocess.Popen([*command, "--url", server.url], env=environment, cwd="/") as update:
+        with subprocess.Popen([*command, "--url", server.url], env=ENVIRONMENT, cwd="/") as update:
             while TARBALL not in "".join(asked.target for asked in server.asked).replace(f"{TARBALL}.", ""):
                 assert update.poll() is None
                 server.came.wait(0.05)
+            # The first process of a namespace takes all others with it: no process is left that could write the file.
+            [fetching] = [pid for pid in descendants(update.pid) if arguments(pid)[:1] == ["curl"]]
+            assert Path(f"/proc/{fetching}/status").read_text().partition("NSpid:")[2].split("\n")[0].split()[1:] == [
+                "1"
+            ]
             update.send_signal(number)
         assert update.returncode == (-9 if number == signal.SIGKILL else 130)
         server.let_go.set()
@@ -451,6 +516,16 @@ def test_an_update_that_is_killed_leaves_the_old_helper(world: World, number: si
     # What a killed one left goes with the next.
     assert world.update("--url", str(world.published)) == 0
     assert os.listdir(world.node) == ["helper"]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Of a process that is alive, whose descendants do not end meanwhile."""
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        yield from (child, *descendants(child))
+
+
+def arguments(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
 def test_one_that_was_built_from_the_very_same_is_not_fetched_again(

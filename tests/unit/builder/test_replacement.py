@@ -103,6 +103,20 @@ def test_what_a_killed_build_left_is_removed_by_the_next_one(tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", ["link", "broken link", "file"])
+def test_what_was_in_the_place_goes_even_when_it_is_no_directory(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "beside").mkdir()
+    left = tmp_path / "beside/.helper.new-x"
+    if kind == "file":
+        left.touch()
+    else:
+        left.symlink_to(tmp_path / kind)
+    (tmp_path / "link").mkdir()
+    remove_stale(tmp_path / "beside/helper")
+    assert names(tmp_path / "beside") == []
+    assert (tmp_path / "link").is_dir()
+
+
 def test_what_belongs_to_another_place_is_not_stale(tmp_path: Path) -> None:
     for name in ("helper", "helper-2", ".helper-2.new-x", "unrelated"):
         (tmp_path / name).mkdir()
