@@ -88,8 +88,8 @@ def test_an_instance_is_renamed_once_and_a_name_given_by_hand_stays(
         assert OLD not in text(disk, "/etc/hosts")
     assert text(disk, "/etc/machine-id") == identity
     assert list_directory(root(disk), "/etc") == names
-    status = stat_file(root(disk), "/etc/hostname")
-    assert (status.uid, status.gid, status.permissions) == (0, 0, 0o644)
+    status, before = (stat_file(root(place), "/etc/hostname") for place in (disk, layout(LAYOUT, cache)))
+    assert (status.uid, status.gid, status.permissions) == (before.uid, before.gid, before.permissions)
     fsck(disk, LAYOUTS[LAYOUT].root)
     assert partition_table(disk) == table
     # Somebody has changed the name, as seen from Ganeti; and the disk is a block device this time.
