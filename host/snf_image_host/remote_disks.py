@@ -8,6 +8,7 @@ environment, so it is imported when the first such disk is opened.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ from snf_image_host.userspace import Node
 from snf_image_shared.errors import ConfigurationError, DiskError
 
 _OPEN_PATIENCE = 120.0  # seconds from the daemon's start until the disk is open
+_ANSWER_PATIENCE = 600.0  # seconds for one request; a server may have much in its cache that a flush has to write
 _TICK = 500  # milliseconds between two looks at the deadline
 _STEP = 64 << 20  # bytes zeroed by one request
 _STATUS_STEP = 1 << 30  # bytes asked about at once
@@ -48,18 +50,18 @@ class RemoteTarget(Target):
         return RemoteDrive(self._daemon.door, writable=True)
 
     def write(self, view: memoryview, offset: int) -> None:
-        with self._clients.failing(f"cannot be written at byte {offset}"):
-            self._clients.mine().pwrite(view, offset)
+        self._clients.ask(f"cannot be written at byte {offset}", lambda client: client.aio_pwrite(view, offset))
 
     def zero(self, offset: int, length: int) -> None:
         for at in range(offset, offset + length, _STEP):
-            with self._clients.failing(f"cannot be zeroed at byte {at}"):
-                self._clients.mine().zero(min(_STEP, offset + length - at), at)
+            self._zero(at, min(_STEP, offset + length - at))
+
+    def _zero(self, offset: int, length: int) -> None:
+        self._clients.ask(f"cannot be zeroed at byte {offset}", lambda client: client.aio_zero(length, offset))
 
     def flush(self) -> None:
         """One connection's flush covers what all have written: there is one block node behind them."""
-        with self._clients.failing("cannot be flushed"):
-            self._clients.mine().flush()
+        self._clients.ask("cannot be flushed", lambda client: client.aio_flush())
 
 
 class RemoteSource:
@@ -77,26 +79,33 @@ class RemoteSource:
 
     def extents(self, start: int, end: int) -> Iterator[Extent]:
         """Data and what reads as zeros from `start` to `end`, in order and without gaps. Raises DiskError."""
-        client = self._clients.mine()
         position = start
         while position < end:
-            found = list[int]()
             length = min(_STATUS_STEP, end - position)
-            with self._clients.failing(f"cannot be searched for holes at byte {position}"):
-                if client.can_meta_context(_ALLOCATION):
-                    client.block_status(
-                        length, position, lambda _name, _at, entries, _error, to=found: to.extend(entries)
-                    )
+            found = self._status(position, length)
             for size, flags in zip(found[::2], found[1::2], strict=True) if found else [(length, 0)]:
                 extent = min(size, end - position)
                 if extent:
                     yield Extent(position, extent, is_data=not flags & _READS_AS_ZERO)
                 position += extent
 
+    def _status(self, offset: int, length: int) -> list[int]:
+        """Lengths and flags in turn, of one extent at least; nothing if the server knows of no holes."""
+        found = list[int]()
+
+        def add(_name: str, _at: int, entries: list[int], _error: object) -> None:
+            found.extend(entries)
+
+        what = f"cannot be searched for holes at byte {offset}"
+        with self._clients.failing(what):
+            is_told = self._clients.mine().can_meta_context(_ALLOCATION)
+        if is_told:
+            self._clients.ask(what, lambda client: client.aio_block_status(length, offset, add))
+        return found
+
     def read(self, view: memoryview, offset: int, length: int) -> None:
         """Fill the first `length` bytes of `view`. Raises DiskError."""
-        with self._clients.failing(f"cannot be read at byte {offset}"):
-            view[:length] = self._clients.mine().pread(length, offset)
+        self._clients.ask(f"cannot be read at byte {offset}", lambda client: client.aio_pread(view[:length], offset))
 
     def direct(self) -> AbstractContextManager[None]:
         """Nothing to do: no page cache of this node is between."""
@@ -132,11 +141,12 @@ class _Client(Protocol):
     def poll(self, timeout: int) -> int: ...
     def get_size(self) -> int: ...
     def can_meta_context(self, name: str) -> bool: ...
-    def pread(self, count: int, offset: int) -> bytearray: ...
-    def pwrite(self, data: memoryview, offset: int) -> None: ...
-    def zero(self, count: int, offset: int) -> None: ...
-    def flush(self) -> None: ...
-    def block_status(self, count: int, offset: int, extent: Callable[..., object]) -> None: ...
+    def aio_pread(self, view: memoryview, offset: int) -> int: ...
+    def aio_pwrite(self, view: memoryview, offset: int) -> int: ...
+    def aio_zero(self, count: int, offset: int) -> int: ...
+    def aio_flush(self) -> int: ...
+    def aio_block_status(self, count: int, offset: int, extent: Callable[..., object]) -> int: ...
+    def aio_command_completed(self, cookie: int) -> bool: ...
 
 
 class _Library(Protocol):
@@ -151,6 +161,7 @@ class _Clients:
 
     def __init__(self, daemon: StorageDaemon) -> None:
         self._daemon = daemon
+        self._owner = os.getpid()
         self._clients: dict[tuple[int, int], _Client] = {}
 
     def mine(self) -> _Client:
@@ -159,6 +170,22 @@ class _Clients:
         if key not in self._clients:
             self._clients[key] = self._connected()
         return self._clients[key]
+
+    def ask(self, what: str, request: Callable[[_Client], int]) -> None:
+        """Send a request, which returns its cookie, and wait for the answer. DiskError says that it was `what`.
+
+        Storage that hangs must not hold the run, nor the signal that is to end it, for ever. The boot guard alone waits
+        as long as it takes: what it has to wipe may answer again.
+        """
+        client = self.mine()
+        patience = _ANSWER_PATIENCE if os.getpid() == self._owner else math.inf
+        deadline = time.monotonic() + patience
+        with self.failing(what):
+            cookie = request(client)
+            while not client.aio_command_completed(cookie):
+                if time.monotonic() > deadline:
+                    raise DiskError(f"{self._daemon.name}: {what}: no answer in {patience:g} seconds; does it hang?")
+                client.poll(_TICK)
 
     @contextmanager
     def failing(self, what: str) -> Iterator[None]:

@@ -16,13 +16,14 @@ import pytest
 
 from nbd_server import nbd_server
 from provider import GANETI_PATH, Instance, Provider
-from snf_image_host import storage_daemon
+from snf_image_host import remote_disks, storage_daemon
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.buffers import huge_pages
 from snf_image_host.disks import InstanceDisk
 from snf_image_host.jail import Jail
 from snf_image_host.pipeline import check_fits, copy
 from snf_image_host.progress import Progress
+from snf_image_host.remote_disks import RemoteSource, RemoteTarget
 from snf_image_host.settings import Settings
 from snf_image_host.sources import open_source
 from snf_image_host.storage import kind_of, open_disks, open_for_reading, open_for_writing
@@ -186,6 +187,35 @@ def test_the_daemon_dies_with_its_killed_keeper(directory: Path, uri: str, setti
             DiskError, match=r"^nbd:unix:.*cannot be written at byte 0: .*; check the storage behind it"
         ):
             target.write(huge_pages(4096), 0)
+
+
+@pytest.mark.parametrize("verb", ["write", "zero", "flush", "read", "extents"])
+def test_storage_that_hangs_is_not_waited_for_without_end(
+    directory: Path, uri: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    (server,) = [pid for pid in children(os.getpid()) if "qemu-nbd" in command_line(pid)]
+    opener = open_for_writing if verb in {"write", "zero", "flush"} else open_for_reading
+    with opener(disk(uri), settings) as opened:
+        if isinstance(opened, RemoteTarget):
+            opened.write(huge_pages(4096), 0)  # without it there is nothing to flush
+        os.kill(server, signal.SIGSTOP)
+        try:
+            monkeypatch.setattr(remote_disks, "_ANSWER_PATIENCE", 0.1)
+            with pytest.raises(DiskError, match=r"nbd:unix:.*: cannot be .*: no answer in 0\.1 seconds"):
+                match opened:
+                    case RemoteTarget() if verb == "write":
+                        opened.write(huge_pages(4096), 0)
+                    case RemoteTarget() if verb == "zero":
+                        opened.zero(0, 4096)
+                    case RemoteTarget():
+                        opened.flush()
+                    case RemoteSource() if verb == "read":
+                        opened.read(huge_pages(4096), 0, 4096)
+                    case RemoteSource():
+                        list(opened.extents(0, opened.size))
+        finally:
+            os.kill(server, signal.SIGCONT)
+    wait_until(lambda: not os.listdir(settings.run_dir), "a lock or a socket is left behind")
 
 
 def test_nothing_is_left_of_a_good_run(directory: Path, uri: str, settings: Settings) -> None:
