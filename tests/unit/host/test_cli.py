@@ -216,6 +216,20 @@ story.verify = verify
     assert done.returncode == code
 
 
+@pytest.mark.parametrize(("command", "arguments"), [("verify", ["parameters"]), ("rename", [])])
+def test_a_script_that_starts_nothing_loads_no_machinery(tmp_path: Path, command: str, arguments: list[str]) -> None:
+    (tmp_path / "etc/snf-image").mkdir(parents=True)
+    (tmp_path / "etc/snf-image/snf-image.conf").write_text("RENAME=no\n")
+    before = """
+import atexit
+machinery = {"asyncio", "concurrent.futures", "nbd", "qemu", "snf_image_host.helper_vm", "snf_image_host.storage"}
+atexit.register(lambda: print(sorted(machinery & set(sys.modules))))
+"""
+    done = call(command, tmp_path, *arguments, before=before)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+
+
 def test_no_core_dump_is_written_or_piped_of_a_script_or_its_children(tmp_path: Path) -> None:
     before = """
 import subprocess, snf_image_host.verify as story
