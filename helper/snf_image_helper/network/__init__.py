@@ -37,7 +37,8 @@ RENDERERS: Mapping[Renderer, Callable[[tuple[Card, ...], Facts], Rendered]] = {
 def choose(guest: Guest) -> Renderer | None:
     """What the guest has installed and uses; None when it is nothing we write for.
 
-    networkd has to be enabled, and yields to ifupdown where only that has cards configured.
+    networkd and NetworkManager have to be enabled, and yield to ifupdown where only that has cards configured. Where it
+    has none, NetworkManager takes every card, also one of which interfaces(5) speaks by its MAC address.
     """
     netplan_files = _files(guest, netplan.DIRECTORY, r".*\.yaml")
     classic = _has_ifupdown(guest)
@@ -47,9 +48,10 @@ def choose(guest: Guest) -> Renderer | None:
     its_own = not configured or bool(_files(guest, networkd.DIRECTORY, r".*\.network"))
     if its_own and is_enabled(guest, "systemd-networkd.service"):
         return Renderer.NETWORKD
-    if classic:
+    managed = _has_networkmanager(guest)
+    if classic and (configured or not (managed and is_enabled(guest, _NETWORKMANAGER_UNIT))):
         return Renderer.IFUPDOWN
-    return Renderer.NETWORKMANAGER if _has_networkmanager(guest) else None
+    return Renderer.NETWORKMANAGER if managed else None
 
 
 def files_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Rendered:
@@ -98,6 +100,7 @@ _NETPLAN = ("/usr/sbin/netplan", "/usr/libexec/netplan/generate", "/usr/lib/netp
 _IFUP = ("/usr/sbin/ifup", "/sbin/ifup")
 _NETWORKMANAGER = ("/usr/sbin/NetworkManager", "/usr/bin/NetworkManager")
 _SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+_NETWORKMANAGER_UNIT = "NetworkManager.service"
 _DPKG_STATUS = "/var/lib/dpkg/status"
 _LARGEST_STATUS = 64 * 1024 * 1024  # bytes; a desktop has 5 MiB
 _FIRST_WITH_MAC = (0, 8, 35)
@@ -114,9 +117,7 @@ def _has_ifupdown(guest: Guest) -> bool:
 
 
 def _has_networkmanager(guest: Guest) -> bool:
-    return _first(guest, _NETWORKMANAGER) and (
-        is_enabled(guest, "NetworkManager.service") or not _first(guest, _SYSTEMD)
-    )
+    return _first(guest, _NETWORKMANAGER) and (is_enabled(guest, _NETWORKMANAGER_UNIT) or not _first(guest, _SYSTEMD))
 
 
 def _configures_cards(guest: Guest) -> bool:

@@ -18,7 +18,7 @@ from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic, Route
 DEFAULTS = ("0.0.0.0/0", "::/0")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
+_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.IGNORECASE | re.ASCII)
 _LEAST_MTU, _LEAST_MTU_OF_IPV6, _LARGEST_MTU = 68, 1280, 65535
 _LARGEST_METRIC = 0xFFFF_FFFF
 _USUAL_METRIC = {4: 0, 6: 1024}  # what Linux makes of a metric that is not given

@@ -170,6 +170,7 @@ def test_routes_without_a_gateway_come_before_those_that_may_need_them() -> None
         (replace(STATIC, search=("a;b",)), "is no search domain"),
         (replace(STATIC, search=("",)), "is no search domain"),
         (replace(STATIC, search=("a" * 64,)), "is no search domain"),
+        (replace(STATIC, search=("\N{KELVIN SIGN}.example.com",)), "is no search domain"),
         (replace(STATIC, routes=(Route("10.0.0.0"),)), "is no destination"),
         (replace(STATIC, routes=(Route("default", "192.0.2.1"),)), "is no destination"),
         (replace(STATIC, routes=(Route("10.0.0.0/8", "fe80::1"),)), "is no IPv4 address"),
