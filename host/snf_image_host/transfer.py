@@ -31,6 +31,7 @@ def export_disk(env: Mapping[str, str], root: Path) -> None:
     """Ganeti's export: the disk it names to standard output."""
     out_fd = _descriptor(sys.stdout, "output")
     request = Transfer.from_environment(env, "EXPORT")
+    _check_open(request.size_fd)
     settings = Settings.load(env.get("OS_VARIANT", ""), root)
     with open_for_reading(request.disk, settings) as source:
         export(source, out_fd, request.size_fd)
@@ -121,6 +122,15 @@ def _descriptor(stream: TextIO | None, name: str) -> int:
     if stream is None:  # closed when Python started
         raise RequestError(f"standard {name} is closed; Ganeti passes the stream there, so call me through Ganeti")
     return stream.fileno()
+
+
+def _check_open(size_fd: int | None) -> None:
+    """Raise RequestError for a number that is no descriptor yet: the disk, or a connection to it, would become it."""
+    try:
+        if size_fd is not None:
+            os.fstat(size_fd)
+    except (OSError, OverflowError) as error:
+        raise RequestError(f"EXP_SIZE_FD: {size_fd} is not open; Ganeti opens it, so call me through Ganeti") from error
 
 
 def _receive(target: Target, stream: _Stream) -> None:

@@ -16,6 +16,7 @@ from snf_image_shared.errors import RequestError
 
 _PORTS = {"nbd": "10809", "iscsi": "3260", "ssh": "22", "gluster": "24007"}
 _MAX_URI = 4096  # characters
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}")
 
 Options = dict[str, object]
 
@@ -44,7 +45,8 @@ def parse_uri(uri: str, variable: str) -> Node:
     text = uri.removeprefix("kvm:")
     scheme, colon, rest = text.partition(":")
     parser = _PARSERS.get(scheme.lower())
-    shown = repr(scheme[:20] + ":...") if colon else "what it says"
+    # What does not look like a scheme may be a login.
+    shown = repr(f"{scheme}:...") if colon and _SCHEME.fullmatch(scheme) else "what it says"
     if not colon or parser is None:
         known = ", ".join(sorted(_PARSERS))
         raise RequestError(

@@ -216,6 +216,14 @@ story.verify = verify
     assert done.returncode == code
 
 
+def test_a_size_is_written_to_no_descriptor_that_the_disk_would_get(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    env = {"OS_API_VERSION": "20", "EXPORT_DEVICE": f"{tmp_path}/disk", "EXP_SIZE_FD": "3"}
+    done = call("export", tmp_path, env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "[ERROR] EXP_SIZE_FD: 3 is not open; Ganeti opens it, so call me through Ganeti\n"
+
+
 @pytest.mark.parametrize(("command", "arguments"), [("verify", ["parameters"]), ("rename", [])])
 def test_a_script_that_starts_nothing_loads_no_machinery(tmp_path: Path, command: str, arguments: list[str]) -> None:
     (tmp_path / "etc/snf-image").mkdir(parents=True)

@@ -107,6 +107,7 @@ def test_a_secret_is_apart_from_what_is_shown_and_passed_on(uri: str, option: st
         ('json:{"driver":"file"}', "'json:...' is no kind of disk that is known here"),
         ("sheepdog://x/y", "gluster, gluster"),
         ("/dev/sda", "is no kind of disk"),
+        (f"{CANARY[:6]}%{CANARY}@h:0", "what it says is no kind of disk"),
         ("rbd:", "POOL/IMAGE"),
         ("rbd:a/b/c/d", "POOL/IMAGE"),
         ("rbd:a/b@", "POOL/IMAGE"),
