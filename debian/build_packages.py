@@ -27,6 +27,7 @@ INPUTS = (
 )
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
 RELEASES = tuple(sorted(path.name for path in (HERE / "releases").iterdir()))
+PYTHONS = {"12": "3.11", "13": "3.13"}
 
 
 def main() -> None:
@@ -62,9 +63,9 @@ def build(release: str, scratch: Path) -> list[Path]:
         shutil.copy(path, target)
     _name_release(tree, release)
     python = _python_with_pip(scratch / "venv")
-    _fetch(python, tree / "debian/releases" / release / "bundled.txt", tree / "debian/wheels")
+    _fetch(python, release, tree / "debian/wheels")
     # The manual is written by our own code, which needs on this machine what this machine's release lacks.
-    _fetch(python, tree / "debian/releases" / _this_release() / "bundled.txt", tree / "debian/wheels-of-the-build")
+    _fetch(python, _this_release(), tree / "debian/wheels-of-the-build")
     # It would ask for a compiler, which nothing here needs; `make deb` has seen to the rest.
     command = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
     subprocess.run(command, cwd=tree, check=True, stdout=sys.stderr)
@@ -96,8 +97,11 @@ def _python_with_pip(place: Path) -> Path:
     return place / "bin/python"
 
 
-def _fetch(python: Path, requirements: Path, wheels: Path) -> None:
+def _fetch(python: Path, release: str, wheels: Path) -> None:
+    """What `release` lacks. Python's version is said, because this machine's release may be another one."""
+    requirements = HERE / "releases" / release / "bundled.txt"
     command = [str(python), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += [f"--python-version={PYTHONS[release]}", "--platform=manylinux_2_17_x86_64"]
     command += ["--require-hashes", "--only-binary=:all:", f"--dest={wheels}", f"--requirement={requirements}"]
     subprocess.run(command, check=True, stdout=sys.stderr)
 

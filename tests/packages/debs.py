@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+_A_DAY = 86400.0
 BUILD = ("/usr/bin/python3", "-IB", str(PROJECT / "debian/build_packages.py"))
 
 
@@ -27,15 +30,21 @@ def built_debs(cache: Path, release: str = "12") -> list[Path]:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not place.exists():
             for old in place.parent.glob(f"*{release}-*"):
-                shutil.rmtree(old)
+                # Not what another process, which began before the last change, may still be using.
+                if old.name.startswith(".") or time.time() - old.stat().st_mtime > _A_DAY:
+                    shutil.rmtree(old)
             building = place.with_name(f".building-{release}-{key.strip()}")
+            building.mkdir()
             done = subprocess.run(
-                [*BUILD, "--release", release, "--output", str(building)],
+                [*BUILD, "--release", release, "--output", str(building / "done")],
                 check=False,
+                # What a killed build leaves goes with the next one, and none of it is ever in /tmp.
+                env={**os.environ, "TMPDIR": str(building)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
             assert done.returncode == 0, done.stdout
-            building.rename(place)
+            (building / "done").rename(place)
+            building.rmdir()
     return sorted(place.glob("*.deb"))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ def node(request: pytest.FixtureRequest, cache: Path, tmp_path_factory: pytest.T
     for deb in debs:
         _as_later(deb, later)
     _old_package(old)
-    binds = {debs[0].parent: "/srv/debs", later: "/srv/later", old: "/srv/old"}
-    with running_node(request.param, cache, "node1.example.com", binds) as running:
+    with running_node(request.param, cache, "node1.example.com") as running:
+        for source, directory in ((debs[0].parent, "debs"), (later, "later"), (old, "old")):
+            shutil.copytree(source, running.root / "srv" / directory)
         yield running
 
 
@@ -160,6 +162,25 @@ def test_settings_from_before_0_22_4_move_to_their_present_place(node: Node, lif
     [line] = [line for line in node.run("snf-image-config", "show").splitlines() if "HELPER_MEMORY" in line]
     assert line.split(maxsplit=2) == ["HELPER_MEMORY=4096", "#", f"{CONF}, line 1"]
     node.run("dpkg", "--purge", *OURS)
+    assert _files(node) == life.purged
+
+
+def test_purge_gets_past_links_and_mount_points(node: Node, life: Life) -> None:
+    """The images elsewhere, by a link, and a file system for the cache: they are the administrator's."""
+    node.run("mkdir", "-p", "/opt/images")
+    node.run("mv", "--no-target-directory", "/var/lib/snf-image", "/opt/images")
+    node.run("ln", "-s", "/opt/images", "/var/lib/snf-image")
+    _install(node, "debs")
+    node.run("mkdir", "-p", "/var/cache/snf-image")
+    node.run("mount", "-t", "tmpfs", "tmpfs", "/var/cache/snf-image")
+    for path in ("/opt/images/helper/image", "/opt/images/.helper.new-x/image"):
+        node.write(path, "")
+    node.run("dpkg", "--purge", *OURS)
+    node.run("umount", "/var/cache/snf-image")
+    node.run("rmdir", "/var/cache/snf-image")
+    assert node.run("ls", "-A", "/opt/images").split() == ["debian.diskdump"]
+    node.run("rm", "/var/lib/snf-image")
+    node.run("mv", "--no-target-directory", "/opt/images", "/var/lib/snf-image")
     assert _files(node) == life.purged
 
 
