@@ -44,7 +44,10 @@ class Origin:
         if place.startswith("/") or "://" not in place:
             path = Path(place).absolute()
         else:
-            parts = urlsplit(place)
+            try:
+                parts = urlsplit(place)
+            except ValueError as error:  # in which there may be a password
+                raise ConfigurationError(f"--url, or HELPER_URL in snf-image.conf, is no URL: {error}") from error
             if parts.scheme.lower() in _SCHEMES:
                 if not parts.path.endswith(SUFFIX):
                     parts = parts._replace(path=f"{parts.path.rstrip('/')}/{name()}")

@@ -436,6 +436,20 @@ def test_even_signed_nothing_is_unpacked_but_the_files_of_a_helper(
     assert not (tmp_path / "outside").exists() and not (world.node / "outside").exists()
 
 
+def test_extended_headers_in_no_order_are_refused_in_one_line(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = tarfile.TarInfo("kernel")
+    header.pax_headers = {"comment": "x" * 100}
+    raw = header.tobuf(tarfile.PAX_FORMAT).replace(b"comment=", b"comment ")
+    packed = subprocess.run(["zstd", "-q", "-c"], input=raw, capture_output=True, check=True).stdout
+    world.publish_again(lambda _: packed)
+    world.publisher.sign(world.published)
+    assert world.update("--quiet", "--url", str(world.published), "-f") == 3
+    assert capsys.readouterr().err.count("\n") == 1
+    assert world.is_as_it_was()
+
+
 def test_what_is_no_archive_at_all_is_refused(world: World) -> None:
     world.publish_again(lambda _: b"<html>Welcome to this hotel's network</html>")
     world.publisher.sign(world.published)
@@ -482,9 +496,12 @@ def test_a_password_in_the_url_reaches_the_mirror_and_no_message(
     assert "404" in printed and "s3cret" not in printed and "t0ken" not in printed
 
 
-@pytest.mark.parametrize("url", ["ftp://mirror.example.org/", "file://elsewhere/x", "gopher://x"])
-def test_other_schemes_are_refused(world: World, url: str) -> None:
-    assert world.update("--url", url) == 3
+@pytest.mark.parametrize("url", ["ftp://mirror.example.org/", "file://elsewhere/x", "gopher://x", "http://[1"])
+def test_other_schemes_and_what_is_no_url_are_refused(
+    world: World, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    assert world.update("--quiet", "--url", url) == 3
+    assert capsys.readouterr().err.count("\n") == 1
     assert world.is_as_it_was()
 
 
