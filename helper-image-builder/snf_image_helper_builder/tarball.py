@@ -70,7 +70,7 @@ def unpack(tarball: Path, scratch: Path, target: Path) -> None:
             run(command, limits=Limits(timeout=_PATIENCE, pass_fds=(packed.fileno(),), stdout=out.fileno()))
         with plain.open("rb") as file, _as_tar(file) as tar:
             _take(tar, target)
-    except (tarfile.TarError, ProcessError, ValueError) as error:  # ValueError: extended headers that are in no order
+    except (tarfile.TarError, ProcessError, ValueError) as error:  # ValueError: a map of holes in no order
         raise ConfigurationError(f"this is no {name()} as snf-image-dump-helper makes it: {error}") from error
     finally:
         plain.unlink(missing_ok=True)
