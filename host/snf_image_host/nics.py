@@ -25,6 +25,10 @@ def nics_from_environment(env: Mapping[str, str], settings: Settings) -> tuple[N
         raise RequestError(f"NIC_COUNT: {text[:20]!r} is not a number from 0 to {MAX_NICS}")
     count = int(text)
     nics = tuple(_nic(env, f"NIC_{index}_", settings) for index in range(count))
+    macs = [nic.mac for nic in nics]
+    for index, mac in enumerate(macs):
+        if mac in macs[:index]:  # cards are told apart by it
+            raise RequestError(f"NIC_{index}_MAC: {mac} is that of NIC {macs.index(mac)}, too; give it one of its own")
     if count == 1 and nics[0].ipv4 is Ipv4Method.NONE and nics[0].ipv6 is Ipv6Method.NONE:
         return (_with_default(nics[0], settings.default_nic_config),)
     return nics

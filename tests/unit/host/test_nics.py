@@ -21,10 +21,15 @@ MAC = "aa:00:00:12:34:56"
 TAGS = ("", "auto", "dhcp", "nfdhcpd", "dhcpv6", "stateful_dhcpv6", "stateless_dhcpv6", "other", "DHCP", "dhcp6")
 
 
+def mac(index: int) -> str:
+    """A card's own."""
+    return f"aa:00:00:12:34:{0x56 + index:02x}"
+
+
 def nics(*cards: dict[str, str], settings: Settings = SETTINGS) -> tuple[Nic, ...]:
     env = {"NIC_COUNT": str(len(cards))}
     for index, card in enumerate(cards):
-        env |= {f"NIC_{index}_{name}": value for name, value in {"MAC": MAC, **card}.items() if value}
+        env |= {f"NIC_{index}_{name}": value for name, value in {"MAC": mac(index), **card}.items() if value}
     return nics_from_environment(env, settings)
 
 
@@ -116,7 +121,7 @@ def test_an_only_card_that_something_is_known_of_gets_no_default(known: dict[str
 
 
 def test_two_cards_that_nothing_is_known_of_stay_without_an_address() -> None:
-    assert nics({}, {}) == (Nic(MAC), Nic(MAC))
+    assert nics({}, {}) == (Nic(MAC), Nic(mac(1)))
 
 
 def test_no_card_is_no_card() -> None:
@@ -137,12 +142,12 @@ def test_seven_cards_of_all_kinds_are_each_decided_alone_and_in_order() -> None:
     static = Nic(MAC, ipv4=Ipv4Method.STATIC, address4="198.51.100.3/25", gateway4="198.51.100.1")
     assert found == (
         static,
-        Nic(MAC, ipv4=Ipv4Method.DHCP),
-        Nic(MAC, ipv4=Ipv4Method.DHCP),
-        Nic(MAC, ipv6=Ipv6Method.SLAAC),
-        Nic(MAC, ipv6=Ipv6Method.SLAAC_DHCP),
-        Nic(MAC, ipv4=Ipv4Method.DHCP, ipv6=Ipv6Method.DHCP),
-        Nic(MAC),
+        Nic(mac(1), ipv4=Ipv4Method.DHCP),
+        Nic(mac(2), ipv4=Ipv4Method.DHCP),
+        Nic(mac(3), ipv6=Ipv6Method.SLAAC),
+        Nic(mac(4), ipv6=Ipv6Method.SLAAC_DHCP),
+        Nic(mac(5), ipv4=Ipv4Method.DHCP, ipv6=Ipv6Method.DHCP),
+        Nic(mac(6)),
     )
 
 
@@ -174,6 +179,12 @@ def test_what_is_no_address_is_refused_by_its_variable(variable: str, value: str
     card = {"IP": "192.0.2.7", "NETWORK_SUBNET": "192.0.2.0/24", "NETWORK_GATEWAY": "192.0.2.1", variable: value}
     with pytest.raises(RequestError, match=f"^NIC_1_{variable}: "):
         nics({}, card)
+
+
+@pytest.mark.parametrize("again", [MAC, MAC.upper()])
+def test_a_hardware_address_that_another_card_has_is_refused(again: str) -> None:
+    with pytest.raises(RequestError, match=rf"^NIC_2_MAC: {MAC} is that of NIC 0, too; "):
+        nics({}, {}, {"MAC": again})
 
 
 def test_a_card_without_a_hardware_address_is_refused() -> None:
