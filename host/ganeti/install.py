@@ -102,11 +102,10 @@ def install_os_definition(places: Places) -> None:
     for name in ("ganeti_api_version", "parameters.list"):
         _copy(HERE / name, places.below(directory / name))
     variants = places.etc / "ganeti/snf-image/variants.list"
-    link = places.below(directory / "variants.list")
-    link.unlink(missing_ok=True)
     # Relative, so that it also holds below DESTDIR.
     up = Path(*[".."] * (len(directory.parts) - 1))
-    link.symlink_to(up / variants.relative_to("/"))
+    with _in_one_step(places.below(directory / "variants.list")) as link:
+        link.symlink_to(up / variants.relative_to("/"))
     for name, function in (("snf-image-update-helper", "main"), ("snf-image-dump-helper", "dump_main")):
         command = places.prefix / "sbin" / name
         _script(places, command, Start("snf_image_helper_builder.cli", function, "helper-command.in"))
@@ -159,16 +158,25 @@ def _script(places: Places, path: Path, start: Start) -> None:
     }
     for mark, value in values.items():
         text = text.replace(mark, value)
-    target = places.below(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    target.chmod(0o755)
+    with _in_one_step(places.below(path)) as new:
+        new.write_text(text, encoding="utf-8")
+        new.chmod(0o755)
 
 
 def _copy(source: Path, target: Path) -> None:
+    with _in_one_step(target) as new:
+        shutil.copyfile(source, new)
+        new.chmod(0o644)
+
+
+@contextmanager
+def _in_one_step(target: Path) -> Iterator[Path]:
+    """A name for what takes the place of `target`: Python takes half a script, or an empty one, for a whole one."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    target.chmod(0o644)
+    new = target.with_name(f".{target.name}.new")
+    new.unlink(missing_ok=True)
+    yield new
+    new.replace(target)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,19 @@ def test_whoever_starts_a_script_while_it_is_installed_again_finds_the_code(tmp_
     assert [path.name for path in library.parent.iterdir()] == ["snf-image"]
 
 
+def test_a_script_that_has_been_started_is_read_to_its_end(tmp_path: Path) -> None:
+    command = installer(tmp_path, "--without-requirements")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (tmp_path / OS / "create").write_text("that of the old version\n")
+    # What a killed installation has left.
+    (tmp_path / OS / ".create.new").touch()
+    with (tmp_path / OS / "create").open() as started:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        assert started.read() == "that of the old version\n"
+    assert (tmp_path / OS / "create").read_text().startswith("#!")
+    assert [path for path in tmp_path.rglob("*.new*") if path.name.startswith(".")] == []
+
+
 def test_every_command_of_the_administrator_is_there_with_its_page(twice: Path) -> None:
     commands = [path.name for path in (twice / "usr/local/sbin").iterdir()]
     assert sorted(commands) == ["snf-image-config", "snf-image-dump-helper", "snf-image-update-helper"]
