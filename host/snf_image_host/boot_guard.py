@@ -86,7 +86,8 @@ def _wipe(target: Target, failure: BaseException) -> None:
     try:
         target.wipe_ends()
     except SnfImageError as error:
-        raise DiskError(f"{error}; it may boot half: do not start the instance (after: {failure})") from failure
+        reason = "a signal" if isinstance(failure, SystemExit) else failure
+        raise DiskError(f"{error}; it may boot half: do not start the instance (after: {reason})") from failure
 
 
 def _guard(target: Target, verdict: int, alive: int) -> int:

@@ -189,6 +189,20 @@ def test_the_daemon_dies_with_its_killed_keeper(directory: Path, uri: str, setti
             target.write(huge_pages(4096), 0)
 
 
+@pytest.mark.parametrize(("failure", "told"), [(SystemExit(143), "a signal"), (HelperError("it failed"), "it failed")])
+def test_of_a_disk_that_cannot_be_zeroed_is_said_not_to_start_it(
+    uri: str, settings: Settings, failure: BaseException, told: str
+) -> None:
+    others = children(os.getpid())
+    with open_for_writing(disk(uri), settings) as target:
+        keeper, *offspring = [pid for pid in children(os.getpid()) if pid not in others]
+        reason = rf"may boot half: do not start the instance \(after: {told}\)$"
+        with pytest.raises(DiskError, match=reason), boot_guard(target):
+            os.kill(keeper, signal.SIGKILL)
+            wait_until(lambda: not any(map(command_line, offspring)), "the daemon is left behind")
+            raise failure
+
+
 @pytest.mark.parametrize("verb", ["write", "zero", "flush", "read", "extents"])
 def test_storage_that_hangs_is_not_waited_for_without_end(
     directory: Path, uri: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, verb: str
