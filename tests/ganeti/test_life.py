@@ -111,7 +111,7 @@ def step(cluster: Cluster, name: str, said: str, script: str) -> Step:
     return Step(said, log, read_guest(cluster.disks(name)[0], GREETING))
 
 
-@pytest.mark.row(7, 43)
+@pytest.mark.row(7, 43, 92)
 def test_add_makes_the_guest_what_parameters_of_all_three_classes_say(added: Step) -> None:
     assert (added.guest.hostname, added.guest.shadow[1]) == (NAME, FIRST_HASH)
     assert added.guest.greeting == FIRST_WORDS
