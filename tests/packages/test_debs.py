@@ -63,6 +63,8 @@ def node(request: pytest.FixtureRequest, cache: Path, tmp_path_factory: pytest.T
     with running_node(request.param, cache, "node1.example.com") as running:
         for source, directory in ((debs[0].parent, "debs"), (later, "later"), (old, "old")):
             shutil.copytree(source, running.root / "srv" / directory)
+        # Nothing of this node outlives it: without a sync for each file.
+        running.write("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
         yield running
 
 
