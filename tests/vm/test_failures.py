@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import stat
@@ -25,7 +26,9 @@ from provider import Instance, Outcome, Provider
 pytestmark = pytest.mark.vm
 
 MIB = 1 << 20
-CANARY = "Canary-7f3k2-password"
+CANARY = (
+    f"Canary-{secrets.token_hex(6)}-password"  # made here: a copy of this file in a temporary place must not hold it
+)
 LATE = "Image customization failed. Did not finish on time."
 LIMITED = {"HELPER_BOOT_TIMEOUT": "120", "HELPER_SOFT_TIMEOUT": "20", "HELPER_HARD_TIMEOUT": "3"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from snf_image_host.settings import Settings
 from snf_image_shared.errors import ConfigurationError, RequestError
 
 pytestmark = pytest.mark.root
-SECRET = "s3cr3t-7Yq2-path"
+SECRET = f"s3cr3t-{secrets.token_hex(6)}-path"  # made here: a copy of this file in a temporary place must not hold it
 LIMIT = 4096  # bytes: FETCH_MAX_SIZE here
 BODY = bytes(range(256)) * 4
 SMALL = Settings(fetch_max_size=LIMIT)
@@ -72,7 +73,7 @@ def refusal(url: str, settings: Settings | None = None) -> str:
     return text
 
 
-@pytest.mark.parametrize("path", [SECRET, "chunked"])
+@pytest.mark.parametrize("path", [SECRET, "chunked"], ids=["with length", "chunked"])
 def test_the_bytes_are_those_of_the_server(server: HttpServer, path: str) -> None:
     assert fetch(f"{server.url}/{path}", "config_url", Settings()) == BODY
 
