@@ -18,7 +18,12 @@ HASH = "$6$remote$hash"
 DISK = "size=600M,provider=nbdfile,access=userspace"
 ORDER = Order(
     NAME,
-    {"img_id": SMALL, "img_format": "diskdump", "img_properties": '{"EXCLUDE_TASK_DELETESSHKEYS": "yes"}'},
+    {
+        "img_id": SMALL,
+        "img_format": "diskdump",
+        "img_properties": '{"EXCLUDE_TASK_DELETESSHKEYS": "yes"}',
+        "hostname": "known.example.com",  # which spares the import a helper VM: there is nothing to rename
+    },
     secret={"img_passwd_hash": HASH},
     disks=(DISK,),
     template="ext",
@@ -38,7 +43,7 @@ def volume(cluster: Cluster) -> Iterator[Path]:
 @pytest.mark.row(97)
 def test_the_guest_on_a_disk_that_is_a_uri_is_what_was_ordered(volume: Path) -> None:
     guest = read_guest(volume)
-    assert (guest.hostname, guest.shadow[1]) == (NAME, HASH)
+    assert (guest.hostname, guest.shadow[1]) == ("known.example.com", HASH)
 
 
 @pytest.mark.row(22)
@@ -52,6 +57,6 @@ def test_a_disk_that_is_a_uri_is_exported_and_imported(cluster: Cluster, volume:
     said = cluster.gnt("backup", "import", *source, *target, IMPORTED)
     assert "not imported" not in said
     (imported,) = set(cluster.volumes("nbdfile")) - {volume}
-    assert read_guest(imported).shadow[1] == HASH
+    assert imported.read_bytes() == volume.read_bytes()
     cluster.remove(IMPORTED)
     cluster.gnt("backup", "remove", NAME)
