@@ -23,6 +23,7 @@ from snf_image_host.accelerator import KVM_DEVICE, accelerators, kvm_groups, rem
 from snf_image_host.floppy import Floppy
 from snf_image_host.helper_image import HelperImage, open_helper_image
 from snf_image_host.jail import Jail, check_programs
+from snf_image_host.leash import leash
 from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import PORTS, Attachable, Drive, Machine, arguments
@@ -127,7 +128,7 @@ class HelperVM:
 
     async def _attempt(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> None:
         run = _Run(Console(progress.helper_line), Report(lambda event: _show(event, progress)))
-        with _socket_pairs() as (ours, theirs):
+        with _socket_pairs() as (ours, theirs), leash() as held:
             machine = self._machine(accelerator, payload, theirs)
             kvm = accelerator is Accelerator.KVM
             jail = Jail(
@@ -139,7 +140,7 @@ class HelperVM:
             )
             for fd in jail.descriptors:
                 os.lseek(fd, 0, os.SEEK_SET)
-            inherited = machine.descriptors + payload.guards + jail.descriptors
+            inherited = (*machine.descriptors, *payload.guards, *jail.descriptors, held)
             progress.log(f"{_now()} VM START")
             try:
                 async with _process(jail.argv(arguments(machine)), inherited) as process:
