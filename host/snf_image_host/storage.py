@@ -17,13 +17,13 @@ from snf_image_host.settings import Settings
 from snf_image_host.sources import Source, open_device
 from snf_image_host.targets import Target, open_target
 from snf_image_host.userspace import Node, parse_uri
-from snf_image_shared.errors import DiskError
 
 
 def data_disks(disks: Sequence[InstanceDisk]) -> tuple[InstanceDisk, ...]:
     """The disks without Ganeti's firmware disk, which stands behind the first and is known by its first bytes.
 
-    Nothing but these is read of a disk, and no lock is taken.
+    Nothing but these is read of a disk, and no lock is taken. The first is never looked at: it is the system's,
+    whatever a tenant has written there.
     """
     return (disks[0], *(disk for disk in disks[1:] if not _is_firmware(disk)))
 
@@ -41,11 +41,6 @@ def open_disks(
 
     To be entered before any thread is started. Raises RequestError for a URI, DiskError, ConfigurationError.
     """
-    if _is_firmware(disks[0]):
-        raise DiskError(
-            f"{disks[0].path}: is the firmware disk of a UEFI instance, which is never written here; "
-            "give the instance a disk before it (or, if it is the system's own, zero its first sector)"
-        )
     with ExitStack() as stack:
         first = stack.enter_context(open_for_writing(disks[0], settings))
         others = [stack.enter_context(_opened(disk, settings)) for disk in disks[1:]]
