@@ -7,7 +7,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from snf_image_host.settings import Accelerator, Settings
+from snf_image_host.setting_types import Accelerator
+from snf_image_host.settings import Settings
 from snf_image_shared.errors import ConfigurationError
 
 KVM_DEVICE = Path("/dev/kvm")

@@ -5,25 +5,24 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from snf_image_host.backends import refuse_disabled
-from snf_image_host.boot_guard import boot_guard
+from snf_image_host.boot_guard import BootGuard, boot_guard
 from snf_image_host.config_url import fetched
 from snf_image_host.fetch import fetch, parse_url
 from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
-from snf_image_host.inspect import refuse_containers
+from snf_image_host.images import open_image
 from snf_image_host.osparams import os_parameters
-from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.pipeline import Image, check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings, survey
-from snf_image_host.sources import Source, open_source
 from snf_image_host.storage import data_disks, kind_of, open_disks
 from snf_image_host.targets import Target
 from snf_image_host.trace import trace
@@ -46,19 +45,20 @@ def create(env: Mapping[str, str], root: Path) -> None:
         request = Request.from_environment(env, settings, parameters)
         request = request.model_copy(update={"disks": data_disks(request.disks)})
         trace(settings, parameters, request, progress)
-        refuse_disabled(settings.backends, request.image_id, kind_of(request.disks[0]))
+        refuse_disabled(settings.backends, request.image.id, kind_of(request.disks[0]))
         answer_file = _answer_file(request, settings, progress)
         config = {JOB_FILE: job_for(request, settings, answer_file).dump()}
         device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
         with (
             HelperVM.ready(settings) as helper_vm,
-            _image(request, settings, progress) as image,
+            open_image(request.image, settings, progress) as image,
             open_disks(request.disks, settings) as (disk, *others),
         ):
-            check_fits(image, disk)
+            if image:
+                check_fits(image, disk)
             # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
-            with nullcontext() if image.is_null else boot_guard(disk) as guard:
-                _fill(request, image, disk, progress)
+            with boot_guard(disk) if image else nullcontext() as guard:
+                _fill(image, disk, progress, guard)
                 with config_floppy(config, helper_vm.config_device) as floppy:
                     progress.info("Starting customization VM...")
                     payload = Payload((disk, *others), floppy, guard.fd if guard else None, request.hypervisor)
@@ -72,7 +72,7 @@ def job_for(request: Request, settings: Settings, answer_file: str | None = None
         version=JOB_VERSION,
         instance=request.instance,
         hostname=request.hostname,
-        image_format=request.image_format,
+        image_format=request.image.format,
         disks=tuple(disk_serial(index) for index in range(len(request.disks))),
         properties=request.properties,
         personality=request.personality,
@@ -102,17 +102,10 @@ def _answer_file(request: Request, settings: Settings, progress: Progress) -> st
     return base64.b64encode(fetch(url.text, "os_answer_file", settings)).decode()
 
 
-@contextmanager
-def _image(request: Request, settings: Settings, progress: Progress) -> Iterator[Source]:
-    with open_source(request.image_id, settings.image_dir, request.image_format) as image:
-        for warning in image.warnings:
-            progress.warning(warning)
-        if not image.is_null:
-            refuse_containers(image)
-        yield image
-
-
-def _fill(request: Request, image: Source, disk: Target, progress: Progress) -> None:
+def _fill(image: Image | None, disk: Target, progress: Progress, guard: BootGuard | None) -> None:
     progress.info("Starting image copy...")
-    copy(image, disk, progress, request.checksum)
+    if image:
+        copy(image, disk, progress, guard.fd if guard else None)
+    else:
+        progress.copy_finished(0, 0)
     progress.info("Image copy finished.")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from snf_image_host.settings import ConfigDevice
+from snf_image_host.setting_types import ConfigDevice
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import FLOPPY_LABEL
 from snf_image_shared.process import Limits, run

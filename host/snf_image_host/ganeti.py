@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snf_image_host.checksum import Checksum
 from snf_image_host.disks import InstanceDisk, disks_from_environment
 from snf_image_host.faults import Faults, shown
 from snf_image_host.hostnames import instance_name
+from snf_image_host.image_names import WantedImage
 from snf_image_host.network_document import configured
 from snf_image_host.nics import nics_from_environment
 from snf_image_host.os_interface import check_api_version
@@ -39,9 +39,7 @@ class Request(BaseModel):
     hostname: str
     hypervisor: str
     disks: tuple[InstanceDisk, ...]
-    image_id: str
-    image_format: str
-    checksum: Checksum | None = None
+    image: WantedImage
     properties: Mapping[str, str] = Field(default_factory=dict)
     personality: tuple[PersonalityFile, ...] = Field(default=(), repr=False)
     nics: tuple[Nic, ...] = ()
@@ -75,9 +73,7 @@ class Request(BaseModel):
             {
                 **given,
                 "hostname": wanted.hostname or given["instance"],
-                "image_id": wanted.image_id,
-                "image_format": wanted.image_format,
-                "checksum": wanted.checksum,
+                "image": WantedImage(wanted.image_id or "", wanted.image_format or "", wanted.checksum),
                 "properties": wanted.properties,
                 "personality": wanted.personality,
                 "secrets": wanted.secrets,

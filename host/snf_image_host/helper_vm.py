@@ -28,7 +28,8 @@ from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import PORTS, Attachable, Drive, Machine, arguments
 from snf_image_host.serial_ports import Console, Report, Result, drain
-from snf_image_host.settings import Accelerator, ConfigDevice, Settings
+from snf_image_host.setting_types import Accelerator, ConfigDevice
+from snf_image_host.settings import Settings
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError, HelperError
 from snf_image_shared.manifest import CURE

@@ -3,12 +3,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from snf_image_host.checksum import Checksum
 from snf_image_host.faults import shown
 from snf_image_shared.errors import RequestError
 
 NO_IMAGE = "null"
 SUPPORTED = "'null', or a file below IMAGE_DIR as 'name', 'directory/name' or 'local://name'"
 _PREFIXES = ("local://", "file://")
+
+
+@dataclass(frozen=True)
+class WantedImage:
+    """What the request says of the image. `id` may be a URL that holds a password."""
+
+    id: str
+    format: str
+    checksum: Checksum | None = None
 
 
 def local_name(img_id: str) -> tuple[str, tuple[str, ...]]:

@@ -28,9 +28,13 @@ class OsParameter:
 
 
 REGISTRY = (
-    OsParameter("img_id", "The image: a name below IMAGE_DIR, local://name, or null to customise what is on the disk"),
-    OsParameter("img_format", "The image's format: diskdump (a whole disk, byte for byte)"),
-    OsParameter("img_checksum", "Checksum of the image's bytes: sha256:HEX or sha512:HEX"),
+    OsParameter("img_id", "The image: a name below IMAGE_DIR, a URL, or null to customise what is on the disk"),
+    OsParameter(
+        "img_format", "The image's format: diskdump (a whole disk), extdump, ntfsdump, qcow2, vmdk, vhdx, vdi, auto"
+    ),
+    OsParameter(
+        "img_checksum", "Checksum of the image: sha256:HEX, sha512:HEX; content-sha256:HEX for what is on the disk"
+    ),
     OsParameter("img_passwd", "Password for the users that the property USERS names (root by default)", True),
     OsParameter("img_passwd_hash", "The same as a crypt(5) hash, taken as it is; excludes img_passwd", True),
     OsParameter("img_properties", 'JSON object of image properties, such as {"OSFAMILY": "linux", "SWAP": "2:512"}'),

@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""copy(): the bytes of a source onto a target, past the page cache, in parallel, and never half bootable.
+"""copy(): an image onto a disk, past the page cache, in parallel, and never half bootable.
 
 What is a hole or zeros in the image is zeroed on the disk, never skipped: the disk may hold another tenant's bytes.
 The first and the last MiB of the disk are zeroed before the first byte and written after the last one is flushed, and
-after the checksum has held. It is that of the bytes which are written: no byte of the image is read twice.
+after everything that has to hold of the image has held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
-from snf_image_host.checksum import Checksum, RunningDigest
+from snf_image_host.buffers import CHUNK, BufferRing
+from snf_image_host.edges import EdgesLast, edges_last
+from snf_image_host.integrity import InOrder, Integrity
 from snf_image_host.progress import Progress
+from snf_image_host.prologue import put_prologue, start_of_image
+from snf_image_host.recipes import Recipe
 from snf_image_host.sources import Extent, Readable, Source
+from snf_image_host.streams import Stream, read_full
 from snf_image_host.targets import EDGE, Target
 from snf_image_shared.errors import ImageError
 
@@ -22,39 +28,125 @@ WORKERS = 2
 _ZERO_STEP = 64 << 20  # bytes zeroed by one call, so that progress and an interrupt get their turn
 
 
-def check_fits(source: Source, target: Target) -> None:
-    """Raise ImageError if the source is larger than the disk, or is the disk. Nothing is written."""
-    if source.size > target.size:
+@dataclass(frozen=True)
+class Opened:
+    """An image's bytes as they are stored, and what is to be made of them. `img_format` is what the operator named."""
+
+    content: Source | Stream
+    recipe: Recipe
+    integrity: Integrity
+    img_format: str
+
+
+class Image(Protocol):
+    """What copy() puts on a disk. `size` in bytes of the disk, None if only the end tells; `name` is for messages."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def img_format(self) -> str: ...
+    @property
+    def integrity(self) -> Integrity: ...
+
+    def fill(self, disk: EdgesLast, progress: Progress) -> int:
+        """Put all of it on the disk; the number of its bytes. What was stored has been fed to `integrity` then.
+
+        Raises ImageError, DiskError.
+        """
+
+    def is_disk(self, target: Target) -> bool:
+        """Whether the image lies on that very disk."""
+
+
+class PlainImage:
+    """Bytes of a disk that can be read in any order: a file, or what an unprivileged process makes of one."""
+
+    def __init__(self, source: Readable, integrity: Integrity, img_format: str) -> None:
+        self.name = source.name
+        self.size = source.size
+        self.integrity = integrity
+        self.img_format = img_format
+        self._source = source
+
+    def fill(self, disk: EdgesLast, progress: Progress) -> int:
+        """As Image says."""
+        order = InOrder(self.integrity)
+        with (
+            self._source.direct(),
+            BufferRing(WORKERS, lambda done: progress.copied(done, self.size, done)) as ring,
+        ):
+            for piece in pieces(self._source, 0, self.size, _ZERO_STEP):
+                ring.submit(ring.take(), partial(_transfer, self._source, disk, piece, order))
+            ring.drain()
+        self._source.check_unchanged()
+        return self.size
+
+    def is_disk(self, target: Target) -> bool:
+        """As Image says."""
+        return isinstance(self._source, Source) and target.is_file(self._source.fd)
+
+
+class StreamedImage:
+    """Bytes of a disk that come in order."""
+
+    def __init__(self, stream: Stream, integrity: Integrity, img_format: str) -> None:
+        self.name = stream.name
+        self.size = stream.size
+        self.integrity = integrity
+        self.img_format = img_format
+        self._stream = stream
+
+    def fill(self, disk: EdgesLast, progress: Progress) -> int:
+        """As Image says."""
+        order = InOrder(self.integrity)
+        position = 0
+        with BufferRing(WORKERS, lambda done: progress.copied(done, self.size, done)) as ring:
+            while count := read_full(self._stream, buffer := ring.take()):
+                disk.check_room(position + count)
+                ring.submit(buffer, partial(_store, disk, Extent(position, count), order))
+                position += count
+            ring.drain()
+        return position
+
+    def is_disk(self, target: Target) -> bool:
+        """As Image says."""
+        return False
+
+
+def check_fits(image: Image, target: Target) -> None:
+    """Raise ImageError if the image is known to be larger than the disk, or is the disk. Nothing is written."""
+    room = target.size - start_of_image(image.img_format)
+    if image.size is not None and image.size > room:
+        needed = image.size + start_of_image(image.img_format)
         raise ImageError(
-            f"{source.name} has {source.size} bytes, the disk {target.name} only {target.size}: "
-            f"give a disk of at least {-(-source.size // EDGE)} MiB or a smaller image"
+            f"{image.name} has {image.size} bytes, the disk {target.name} only {target.size}: "
+            f"give a disk of at least {-(-needed // EDGE)} MiB or a smaller image"
         )
-    if target.is_file(source.fd):
-        raise ImageError(f"{source.name} is the disk {target.name} itself: give another image")
+    if image.is_disk(target):
+        raise ImageError(f"{image.name} is the disk {target.name} itself: give another image")
 
 
-def copy(source: Source, target: Target, progress: Progress, checksum: Checksum | None = None) -> None:
+def copy(image: Image, target: Target, progress: Progress, alive: int | None = None) -> None:
     """Make the disk begin with the image. What that does not fill of the disk's first and last MiB is zeroed.
 
-    All other bytes beyond the image, and with `null` the whole disk, are left alone. Returns when all is on stable
-    storage. Raises ImageError for what is wrong with the image, DiskError for the disk: its ends are zeros then.
+    All other bytes beyond the image are left alone. `alive` is for EdgesLast. Returns when all is on stable storage.
+    Raises ImageError for what is wrong with the image, DiskError for the disk: its ends are zeros then.
     """
-    if source.is_null:
-        progress.copied(0, 0)
-        return
-    check_fits(source, target)
+    check_fits(image, target)
     target.wipe_ends()
-    digest = RunningDigest(checksum)
-    with source.direct():
-        head = _read(source, target, Extent(0, min(EDGE, source.size)), huge_pages(EDGE), digest)
-        _copy_middle(source, target, progress, digest)
-        target.flush()
-        try:
-            _copy_ends(source, target, head, digest)
-        except BaseException:
-            target.wipe_ends()
-            raise
-    progress.copied(source.size, source.size)
+    try:
+        with edges_last(target, start_of_image(image.img_format), alive) as disk:
+            size = image.fill(disk, progress)
+            target.flush()
+            image.integrity.check(image.name)
+            put_prologue(disk, image.img_format, size)
+            disk.release()
+    except BaseException:
+        target.wipe_ends()
+        raise
+    progress.copy_finished(size, size)
 
 
 def pieces(source: Readable, start: int, end: int, longest_hole: int) -> Iterator[Extent]:
@@ -65,49 +157,27 @@ def pieces(source: Readable, start: int, end: int, longest_hole: int) -> Iterato
             yield Extent(extent.offset + at, min(step, extent.length - at), extent.is_data)
 
 
-def _copy_middle(source: Source, target: Target, progress: Progress, digest: RunningDigest) -> None:
-    end = min(source.size, _tail_start(target))
-    with BufferRing(WORKERS, lambda done: progress.copied(done, source.size)) as ring:
-        for piece in pieces(source, EDGE, end, _ZERO_STEP):
-            ring.submit(ring.take(), partial(_transfer, source, target, piece, digest))
-        ring.drain()
-
-
-def _copy_ends(source: Source, target: Target, head: memoryview, digest: RunningDigest) -> None:
-    """The tail first: while the head is missing, nothing boots."""
-    start = _tail_start(target)
-    tail = memoryview(b"")
-    if source.size > start:
-        tail = _read(source, target, Extent(start, source.size - start), huge_pages(EDGE), digest)
-    digest.check(source.name)
-    source.check_unchanged()
-    target.write_sparsely(tail, start)
-    target.flush()
-    target.write_sparsely(head, 0)
-    target.flush()
-
-
-def _transfer(source: Source, target: Target, piece: Extent, digest: RunningDigest, buffer: memoryview) -> int:
+def _transfer(source: Readable, disk: EdgesLast, piece: Extent, order: InOrder, buffer: memoryview) -> int:
     try:
         if piece.is_data:
-            target.write_sparsely(_read(source, target, piece, buffer, digest), piece.offset)
-        else:
-            digest.add_zeros(piece.offset, piece.length)
-            target.zero(piece.offset, target.rounded(piece.offset + piece.length) - piece.offset)
+            source.read(buffer, piece.offset, piece.length)
+            return _store(disk, piece, order, buffer)
+        order.add_zeros(piece.offset, piece.length)
+        disk.zero(piece.offset, disk.rounded(piece.offset + piece.length) - piece.offset)
     except BaseException:
-        digest.give_up()
+        order.give_up()
         raise
     return piece.length
 
 
-def _read(source: Source, target: Target, piece: Extent, buffer: memoryview, digest: RunningDigest) -> memoryview:
-    """The bytes of a piece, with zeros up to where a write to the target may end."""
-    source.read(buffer, piece.offset, piece.length)
-    digest.add(piece.offset, buffer[: piece.length])
-    padded = target.rounded(piece.offset + piece.length) - piece.offset
-    buffer[piece.length : padded] = bytes(padded - piece.length)
-    return buffer[:padded]
-
-
-def _tail_start(target: Target) -> int:
-    return max(min(EDGE, target.size), target.size - EDGE)
+def _store(disk: EdgesLast, piece: Extent, order: InOrder, buffer: memoryview) -> int:
+    """Write what the buffer holds of the image, with zeros up to where a write to the disk may end."""
+    try:
+        order.add(piece.offset, buffer[: piece.length])
+        padded = disk.rounded(piece.offset + piece.length) - piece.offset
+        buffer[piece.length : padded] = bytes(padded - piece.length)
+        disk.write_sparsely(buffer[:padded], piece.offset)
+    except BaseException:
+        order.give_up()
+        raise
+    return piece.length

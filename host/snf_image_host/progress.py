@@ -86,14 +86,23 @@ class Progress:
             self._line("[ERROR] ", text)
         self._fail(texts)
 
-    def copied(self, position: int, total: int) -> None:
-        """`position` of `total` bytes are on the disk. To be called often; the last call has them equal."""
-        position = min(position, total)
+    def copied(self, read: int, total: int | None, written: int) -> None:
+        """`read` of the image's `total` bytes (None: nobody knows) are read, `written` bytes of the disk filled.
+
+        To be called often; copy_finished() comes last.
+        """
+        self._copied(read, total, written, is_last=False)
+
+    def copy_finished(self, read: int, written: int) -> None:
+        """The copy is complete: `read` bytes was all there is."""
+        self._copied(read, read, written, is_last=True)
+
+    def _copied(self, read: int, total: int | None, written: int, *, is_last: bool) -> None:
+        position, total = (min(read, total), total) if total is not None else (read, 0)
         with self._lock:
             now = time.monotonic()
             if self._copy_sent is None:
                 self._copy_sent = now
-            is_last = position == total
             if self._terminal and not self._copy_finished:
                 self._draw(self._bar.drawn(position, total, now), keep=is_last)
             if self._copy_finished or (not is_last and now < self._copy_sent + COPY_INTERVAL):

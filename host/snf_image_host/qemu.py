@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from snf_image_host.settings import Accelerator, ConfigDevice
+from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
 
 KERNEL, INITRD = "/helper/kernel", "/helper/initrd"

@@ -7,108 +7,35 @@ Source of the names: contract of snf-image 0.23, configuration variables.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from snf_image_host import programs
 from snf_image_host.backends import BUILT_IN, Backend, read_backends
 from snf_image_host.osparams import OS_PARAMETERS
 from snf_image_host.setting_files import BACKENDS, Given, SettingFiles
+from snf_image_host.setting_types import (
+    Accelerator,
+    ConfigDevice,
+    Directory,
+    Flag,
+    Hosts,
+    ImageSchemes,
+    Networks,
+    NicDefault,
+    NodeFile,
+    Program,
+    Schemes,
+    Seconds,
+    Timezone,
+    Verify,
+)
 from snf_image_host.windows_timezones import windows_timezone
 from snf_image_shared.errors import ConfigurationError
-from snf_image_shared.properties import NO, YES
-
-FETCH_SCHEMES = ("http", "https", "ftp", "ftps", "file")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Accelerator(StrEnum):
-    """How the helper VM's processor is made."""
-
-    AUTO = "auto"
-    KVM = "kvm"
-    TCG = "tcg"
-
-
-class ConfigDevice(StrEnum):
-    """How the job reaches the helper VM; AUTO is a floppy with KVM if it fits on one, else a disk."""
-
-    AUTO = "auto"
-    FLOPPY = "floppy"
-    DISK = "disk"
-
-
-def _seconds(value: object) -> object:
-    """Accept what timeout(1) does: 120, 2m, 1h, 1d."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", value.strip())
-    if not found:
-        raise ValueError(f"{value[:40]!r} is no time; write seconds, or 90s, 2m, 1h, 1d")
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-def _boolean(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    word = value.strip().lower()
-    if word in YES | NO:
-        return word in YES
-    raise ValueError(f"{value[:40]!r} is neither yes nor no")
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(f"{str(path)!r} is not an absolute path")
-    return path
-
-
-def _program(setting: str) -> str:
-    try:
-        programs.words(setting)
-    except ValueError as error:
-        raise ValueError(f"not a program with options: {error}") from error
-    return setting
-
-
-def _file(path: str) -> str:
-    try:
-        is_file = not path or Path(path).is_file()
-    except OSError as error:
-        raise ValueError(f"{path!r} cannot be read: {error.strerror}") from error
-    if not is_file:
-        raise ValueError(f"there is no file {path!r} on this node")
-    return path
-
-
-def _schemes(words: str) -> str:
-    for word in words.split():
-        if word not in FETCH_SCHEMES:
-            raise ValueError(f"{word[:20]!r} is not one of {', '.join(FETCH_SCHEMES)}")
-    return words
-
-
-def _networks(words: str) -> str:
-    for word in words.split():
-        ipaddress.ip_network(word)
-    return words
-
-
-Directory = Annotated[Path, AfterValidator(_absolute)]
-Program = Annotated[str, AfterValidator(_program)]
-NodeFile = Annotated[str, AfterValidator(_file)]
-Timezone = Annotated[str, AfterValidator(lambda name: windows_timezone(name) or name)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
-Flag = Annotated[bool, BeforeValidator(_boolean)]
-NicDefault = Literal["", "dhcp", "dhcpv6", "slaac", "slaac_dhcp", "dhcp+dhcpv6", "dhcp+slaac", "dhcp+slaac_dhcp"]
 
 
 class Settings(BaseModel):
@@ -190,12 +117,12 @@ class Settings(BaseModel):
         default="curl",
         description="The program that fetches config_url and os_answer_file, perhaps with options of its own.",
     )
-    fetch_schemes: Annotated[str, AfterValidator(_schemes)] = Field(
+    fetch_schemes: Schemes = Field(
         default="http https ftp ftps",
         description="The schemes of the URLs that may be fetched for a tenant. With file he gets what any user of this "
         "node may read.",
     )
-    fetch_deny: Annotated[str, AfterValidator(_networks)] = Field(
+    fetch_deny: Networks = Field(
         default="169.254.0.0/16 fe80::/10",
         description="Networks that no URL may lead to, by name or by redirect. Add 127.0.0.0/8 and ::1/128, and what "
         "else only this node may ask, where tenants choose the URLs. A proxy in CURL decides this itself.",
@@ -208,6 +135,85 @@ class Settings(BaseModel):
         default="",
         description="Who the program runs as that reaches disks which Ganeti names by a URI; for ssh: the user whose "
         ".ssh directory holds the key and known_hosts. Empty: a user id of its own for each run.",
+    )
+    image_schemes: ImageSchemes = Field(
+        default="http https ftp ftps", description="The schemes of the URLs that img_id may be. Empty in quotes: none."
+    )
+    image_deny: Networks = Field(
+        default="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 "
+        "198.18.0.0/15 224.0.0.0/3 ::/127 64:ff9b::/96 fc00::/7 fe80::/10 ff00::/8",
+        description="Networks that no image is fetched from, by name or by redirect: what this node can reach and a "
+        "tenant cannot.",
+    )
+    image_allow: Hosts = Field(
+        default="",
+        description="Hosts and networks that images may be fetched from although IMAGE_DENY has them: your own mirror, "
+        "as mirror.example.com or 10.1.2.0/24.",
+    )
+    image_stall_timeout: Seconds = Field(
+        default=60.0, description="How long the server of an image may send nothing before the connection is made anew."
+    )
+    image_min_rate: int = Field(
+        default=128,
+        ge=1,
+        le=1 << 20,
+        description="KiB a second that the server of an image has to send in the long run; with the image's size it "
+        "says how long a download may take in all.",
+    )
+    image_retries: int = Field(
+        default=8, ge=0, le=1000, description="How often a download is resumed without having got any further."
+    )
+    cache_dir: Directory = Field(
+        default=Path("/var/cache/snf-image"),
+        description="Where images from the network are kept, and where one lies while it has to be read out of order.",
+    )
+    cache_size: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 30,
+        description="MiB of images from the network that are kept for the next deployment. 0: none, for the node's "
+        "disk may be small; they are streamed onto the instance's disk then.",
+    )
+    spool_size: int = Field(
+        default=65536,
+        ge=1,
+        le=1 << 30,
+        description="MiB in CACHE_DIR that one image may take while it is deployed, if it has to be read out of order.",
+    )
+    verify: Verify = Field(
+        default=Verify.NO,
+        description="What every image must have: no (img_checksum, if it is given, always holds), checksum "
+        "(img_checksum, or a file of checksums beside the image), or signature (OpenPGP, of the image or that file).",
+    )
+    verify_local: Verify | None = Field(
+        default=None, description="The same for images below IMAGE_DIR. Empty: as VERIFY. Also VERIFY in local.conf."
+    )
+    verify_network: Verify | None = Field(
+        default=None, description="The same for images at URLs. Empty: as VERIFY. Also VERIFY in network.conf."
+    )
+    verify_program: Verify | None = Field(
+        default=None, description="The same for images that a program of yours delivers. Empty: as VERIFY."
+    )
+    verify_keyring: NodeFile = Field(
+        default="",
+        description="The OpenPGP keys whose signatures count, as gpgv reads them: 'gpg --export KEY > FILE'.",
+    )
+    copy_bandwidth: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 20,
+        description="MiB a second that a copy may write, for nodes whose other instances need the disks. 0: no limit.",
+    )
+    copy_idle: Flag = Field(
+        default=False, description="yes: a copy uses the disks when nobody else wants them (ionice's idle class)."
+    )
+    copy_verify: Flag = Field(
+        default=False, description="yes: after a copy the disk is read again and compared with what was written."
+    )
+    clear_disk: Flag = Field(
+        default=False,
+        description="yes: what an image does not fill of a disk is zeroed as well, so that nothing of its last owner "
+        "is left. Otherwise only the first and the last MiB of a disk are.",
     )
     dhcp_tags: str = Field(default="auto dhcp nfdhcpd", description="Tags of a Ganeti network that mean DHCP for IPv4.")
     stateful_dhcpv6_tags: str = Field(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from snf_image_host import kernel
-from snf_image_host.image_names import NO_IMAGE, local_name
+from snf_image_host.image_names import local_name
 from snf_image_host.qemu import Drive
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError, SnfImageError
 
@@ -38,6 +38,8 @@ class Readable(Protocol):
     """An open image or disk of `size` bytes, wherever it is. The methods are described at Source."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def size(self) -> int: ...
     def extents(self, start: int, end: int) -> Iterator[Extent]: ...
     def read(self, view: memoryview, offset: int, length: int) -> None: ...
@@ -55,7 +57,6 @@ class Source:
     name: str
     size: int
     fd: int
-    is_null: bool = False
     warnings: tuple[str, ...] = ()
     modified: int = 0
     error: type[SnfImageError] = field(default=ImageError, repr=False)
@@ -105,6 +106,13 @@ class Source:
         if not kernel.is_direct(self.fd):
             os.posix_fadvise(self.fd, offset, length, os.POSIX_FADV_DONTNEED)
 
+    def head(self, length: int) -> bytes:
+        """The first bytes, at most `length`. Raises the source's error class."""
+        try:
+            return os.pread(self.fd, length, 0)
+        except OSError as error:
+            raise self.failed("cannot be read", error) from error
+
     @contextmanager
     def direct(self) -> Iterator[None]:
         """Read past the page cache inside the block, where the file system can."""
@@ -143,15 +151,11 @@ class Source:
 def open_source(img_id: str, image_dir: Path, img_format: str = "diskdump") -> Iterator[Source]:
     """Open the image that `img_id` names, for the length of the block.
 
-    Forms: `name`, `sub/name`, `local://name`, `file://name` (deprecated), `null` (nothing, size 0). A name that does
-    not exist is tried again as `NAME.<img_format>` (contract 4.2). Raises RequestError for a form or path that is
-    refused, ImageError for a missing or unsuitable file, ConfigurationError for the image directory itself.
+    Forms: `name`, `sub/name`, `local://name`, `file://name` (deprecated). A name that does not exist is tried again as
+    `NAME.<img_format>` (contract 4.2). Raises RequestError for a form or path that is refused, ImageError for a missing
+    or unsuitable file, ConfigurationError for the image directory itself.
     """
-    if img_id == NO_IMAGE:
-        fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        source = Source(NO_IMAGE, 0, fd, is_null=True)
-    else:
-        source = _open_local(img_id, image_dir, img_format)
+    source = _open_local(img_id, image_dir, img_format)
     try:
         yield source
     finally:

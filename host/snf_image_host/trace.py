@@ -28,7 +28,7 @@ def _lines(settings: Settings, parameters: Mapping[str, str], request: Request) 
     yield f"OS parameters that are set: {', '.join(sorted(parameters)) or 'none'}"
     # A property's value may be a secret of the image's own custom task.
     yield f"properties that are set: {', '.join(sorted(request.properties)) or 'none'}"
-    yield f"{request.hypervisor} instance {request.instance} with {len(request.disks)} disks, {request.image_format}"
+    yield f"{request.hypervisor} instance {request.instance} with {len(request.disks)} disks, {request.image.format}"
     for index, nic in enumerate(request.nics):
         yield f"NIC {index}: {nic}"
     for file in request.personality:

@@ -28,9 +28,11 @@ sys.path[:0] = [str(ROOT / name) for name in ("host", "shared", "tests", "tests/
 from bench.ratios import Table  # noqa: E402
 from block_devices import loop_device  # noqa: E402
 from snf_image_host.buffers import huge_pages  # noqa: E402
-from snf_image_host.inspect import refuse_containers  # noqa: E402
-from snf_image_host.pipeline import check_fits, copy  # noqa: E402
+from snf_image_host.formats import HEAD  # noqa: E402
+from snf_image_host.integrity import Integrity  # noqa: E402
+from snf_image_host.pipeline import PlainImage, check_fits, copy  # noqa: E402
 from snf_image_host.progress import Progress  # noqa: E402
+from snf_image_host.recipes import recipe_for  # noqa: E402
 from snf_image_host.sources import open_source  # noqa: E402
 from snf_image_host.targets import open_target  # noqa: E402
 
@@ -105,9 +107,10 @@ def run_ours(image: Path, disk: Path) -> None:
                 open_source(image.name, image.parent) as source,
                 open_target(disk) as target,
             ):
-                refuse_containers(source)
-                check_fits(source, target)
-                copy(source, target, progress)
+                recipe_for("diskdump", source.head(HEAD), source.name)
+                plain = PlainImage(source, Integrity(None), "diskdump")
+                check_fits(plain, target)
+                copy(plain, target, progress)
             status = 0
         finally:
             os._exit(status)

@@ -27,7 +27,7 @@ from provider import Instance, Provider
 from snf_image_helper_builder import cpio
 from snf_image_host import qemu
 from snf_image_host.floppy import config_floppy
-from snf_image_host.settings import Accelerator, ConfigDevice
+from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job, Secrets
 
 PASSWORD = "bench-password"

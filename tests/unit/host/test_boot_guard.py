@@ -26,7 +26,8 @@ SCRIPT = """
 import subprocess, sys, time
 from pathlib import Path
 from snf_image_host.boot_guard import boot_guard
-from snf_image_host.pipeline import copy
+from snf_image_host.integrity import Integrity
+from snf_image_host.pipeline import PlainImage, copy
 from snf_image_host.progress import Progress
 from snf_image_host.sources import open_source
 from snf_image_host.targets import open_target
@@ -47,7 +48,7 @@ with open_source("image", directory) as source, open_target(directory / "disk") 
             flush = lambda self: None
             write = lambda self, text: reached("copying", guard.pid)
         with Progress.start("inst", "", log=Terminal()) as progress:
-            copy(source, target, progress)
+            copy(PlainImage(source, Integrity(None), "diskdump"), target, progress)
         reached("copied", guard.pid)
         qemu = subprocess.Popen(["sleep", "600"], pass_fds=[guard.fd], start_new_session=True)
         reached("booted", guard.pid, qemu.pid)

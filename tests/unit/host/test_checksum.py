@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snf_image_host.checksum import Checksum, RunningDigest
-from snf_image_host.pipeline import copy
+from snf_image_host.checksum import Checksum
+from snf_image_host.integrity import InOrder, Integrity
+from snf_image_host.pipeline import PlainImage, copy
 from snf_image_host.progress import Progress
 from snf_image_host.sources import open_source
 from snf_image_host.targets import EDGE, open_target
@@ -60,7 +61,7 @@ def deploy(directory: Path, checksum: Checksum, log: io.StringIO | None = None) 
         open_source("image", directory) as source,
         open_target(directory / "disk") as target,
     ):
-        copy(source, target, progress, checksum)
+        copy(PlainImage(source, Integrity(checksum), "diskdump"), target, progress)
 
 
 def checksum_of(image: Path, algorithm: str = "sha256") -> Checksum:
@@ -116,7 +117,7 @@ def test_it_is_the_checksum_of_the_whole_image_on_a_disk_of_any_size(layout: lis
 
 
 class Swap(io.StringIO):
-    """A terminal; when the copy is first shown on it, one byte of the image's head is another, and its time the old."""
+    """A terminal; when all is read, one byte of the image's head is another, and its time the old."""
 
     def __init__(self, image: Path) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class Swap(io.StringIO):
         return True
 
     def write(self, text: str) -> int:
-        if "copy [" in text and not self.is_done:
+        if "100%" in text and not self.is_done:
             self.is_done = True
             times = self.image.stat()
             with self.image.open("r+b") as file:
@@ -158,25 +159,26 @@ def test_a_piece_that_cannot_be_read_ends_the_copy_though_others_wait_for_it(dir
     ):
         os.truncate(image, 2 * MIB + 5)  # what follows is taken for a hole
         with pytest.raises(ImageError, match=f"image 'image' ends at byte {2 * MIB + 5},"):
-            copy(source, target, progress, Checksum("sha256", "0" * 64))
+            copy(PlainImage(source, Integrity(Checksum("sha256", "0" * 64)), "diskdump"), target, progress)
     assert threading.enumerate() == [threading.main_thread()]
 
 
 def test_pieces_count_in_the_order_of_their_offsets_however_they_come() -> None:
     content = os.urandom(300_000)
-    digest = RunningDigest(Checksum("sha256", hashlib.sha256(content).hexdigest()))
+    integrity = Integrity(Checksum("sha256", hashlib.sha256(content).hexdigest()))
+    order = InOrder(integrity)
     pieces = [(at, memoryview(content)[at : at + 10_000]) for at in range(0, len(content), 10_000)]
-    threads = [threading.Thread(target=digest.add, args=piece) for piece in reversed(pieces)]
+    threads = [threading.Thread(target=order.add, args=piece) for piece in reversed(pieces)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    digest.check("image")
+    integrity.check("image")
 
 
 def test_nobody_waits_for_a_piece_that_will_not_come() -> None:
-    digest = RunningDigest(Checksum("sha256", "0" * 64))
-    thread = threading.Thread(target=digest.add, args=(10, memoryview(b"later")))
+    order = InOrder(Integrity(Checksum("sha256", "0" * 64)))
+    thread = threading.Thread(target=order.add, args=(10, memoryview(b"later")))
     thread.start()
-    digest.give_up()
+    order.give_up()
     thread.join()

@@ -72,7 +72,7 @@ def test_cyclades_document_makes_the_request_and_its_url_is_asked_once() -> None
         env = ENVIRONMENT | {"OSP_CONFIG_URL": url, "OSP_IMG_ID": CYCLADES["img_id"], "OSP_IMG_FORMAT": "diskdump"}
         request = Request.from_environment(env, Settings(), fetched(os_parameters(env, Settings()), Settings()))
     assert server.methods == ["GET"]
-    assert (request.image_id, request.image_format) == (CYCLADES["img_id"], "diskdump")
+    assert (request.image.id, request.image.format) == (CYCLADES["img_id"], "diskdump")
     assert request.secrets.password == "S3cret"
     assert request.secrets.authorized_keys == "ssh-rsa AAAA"
     assert request.secrets.cloud_userdata == CYCLADES["cloud_userdata"]
@@ -192,7 +192,7 @@ def test_large_values_and_other_alphabets_arrive_whole() -> None:
         request = Request.from_environment(env, Settings(), fetched(os_parameters(env, Settings()), Settings()))
     answer_file = base64.b64encode(b"<unattend>\xff").decode()
     job = Job.load(job_for(request, Settings(), answer_file).dump())
-    assert request.image_id == "εικόνα-🐧"
+    assert request.image.id == "εικόνα-🐧"
     assert (job.secrets.password, job.secrets.authorized_keys) == (members["img_passwd"], members["auth_keys"])
     assert job.secrets.answer_file == answer_file
     assert (job.personality[0].path, job.personality[0].contents) == ("/root/μεγάλο", large)

@@ -73,7 +73,7 @@ def test_each_mandatory_variable_is_named_when_it_is_missing(name: str, env: str
 
 def test_the_smallest_request() -> None:
     found = request()
-    assert (found.instance, found.hypervisor, found.image_id) == ("inst1.ganeti.lab", "kvm", "debian")
+    assert (found.instance, found.hypervisor, found.image.id) == ("inst1.ganeti.lab", "kvm", "debian")
     assert [str(disk.path) for disk in found.disks] == ["/srv/ganeti/x.file.disk0"]
     assert (found.personality, found.nics, found.properties) == ((), (), {})
     assert found.secrets.password is found.secrets.password_hash is found.secrets.authorized_keys is None
@@ -164,7 +164,7 @@ def test_a_first_disk_that_is_read_only_is_refused() -> None:
 def test_the_environment_overrides_what_files_preset_even_when_it_is_empty() -> None:
     settings = preset(IMG_ID="preset", IMG_PASSWD="preset", AUTH_KEYS="preset")
     found = request(settings, OSP_IMG_PASSWD="")
-    assert (found.image_id, found.secrets.password, found.secrets.authorized_keys) == ("debian", "", "preset")
+    assert (found.image.id, found.secrets.password, found.secrets.authorized_keys) == ("debian", "", "preset")
 
 
 @pytest.mark.row(16)
@@ -375,8 +375,8 @@ def test_every_fault_is_told_at_once_and_the_last_line_sums_up() -> None:
 
 def test_a_reset_by_ganetis_word_is_said_where_it_leaves_nothing() -> None:
     assert "'default' is Ganeti's word for not giving it" in refusal(OSP_IMG_ID="default")
-    assert request(preset(IMG_ID="preset"), OSP_IMG_ID="default").image_id == "preset"
-    assert request(OSP_IMG_ID="local://default").image_id == "local://default"
+    assert request(preset(IMG_ID="preset"), OSP_IMG_ID="default").image.id == "preset"
+    assert request(OSP_IMG_ID="local://default").image.id == "local://default"
 
 
 def test_what_a_spec_that_cannot_be_read_may_have_had_is_not_called_missing() -> None:
@@ -395,8 +395,8 @@ def test_a_host_name_that_is_given_is_the_guests() -> None:
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_a_checksum_is_taken_in_any_case(algorithm: str) -> None:
     digest = hashlib.new(algorithm, b"x").hexdigest()
-    assert request(OSP_IMG_CHECKSUM=f"{algorithm}:{digest}".upper()).checksum == Checksum(algorithm, digest)
-    assert request().checksum is None
+    assert request(OSP_IMG_CHECKSUM=f"{algorithm}:{digest}".upper()).image.checksum == Checksum(algorithm, digest)
+    assert request().image.checksum is None
 
 
 def test_what_windows_wants_is_kept() -> None:
@@ -431,7 +431,7 @@ def test_the_document_of_cyclades_is_taken_value_by_value() -> None:
     }
     parameters = {name.upper(): value for name, value in document.items()}
     found = Request.from_environment(MANDATORY, SETTINGS, parameters)
-    assert (found.image_id, found.image_format) == ("pithosmap://0a1b/1048576", "diskdump")
+    assert (found.image.id, found.image.format) == ("pithosmap://0a1b/1048576", "diskdump")
     assert found.personality == (PersonalityFile("/root/f", "YQ==", "root", "root", 0o600),)
     assert found.properties == {"OSFAMILY": "linux", "ROOT_PARTITION": "1", "USERS": "root"}
     assert found.secrets == Secrets("S3cret", None, "ssh-rsa AAAA", "I2Nsb3VkLWNvbmZpZwo=")
@@ -453,5 +453,5 @@ def test_values_that_no_environment_could_carry_are_taken() -> None:
             "IMG_PASSWD": "pässwörd",
         },
     )
-    assert (found.image_id, found.secrets.authorized_keys, found.secrets.password) == ("ä", keys, "pässwörd")
+    assert (found.image.id, found.secrets.authorized_keys, found.secrets.password) == ("ä", keys, "pässwörd")
     assert found.personality == (PersonalityFile("/ä", contents),)

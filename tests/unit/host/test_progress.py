@@ -46,7 +46,7 @@ def received(directory: Path) -> list[dict[str, object]]:
 def test_the_monitor_hears_each_message_in_the_form_of_the_contract(tmp_path: Path) -> None:
     with Progress.start("inst", collector(tmp_path), log=io.StringIO()) as progress:
         progress.info("Starting image copy...")
-        progress.copied(5, 5)
+        progress.copy_finished(5, 5)
         progress.task_start("FixPartitionTable")
         progress.helper_warning(" No swap partition defined")
         progress.task_end("FixPartitionTable")
@@ -197,8 +197,9 @@ def test_the_monitor_holds_nothing_open_that_it_should_not(tmp_path: Path) -> No
 def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
-        for position in (*range(0, 100_000, 7), 100_000, 100_000):
-            progress.copied(position, 100_000)
+        for position in range(0, 100_000, 7):
+            progress.copied(position, 100_000, position)
+        progress.copy_finished(100_000, 100_000)
     (line,) = log.getvalue().splitlines()
     assert '"position": 100000, "total": 100000, "progress": 100.0' in line
 
@@ -206,14 +207,15 @@ def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
 def test_progress_never_passes_the_end() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
-        progress.copied(200_000, 100_000)
-    assert '"position": 100000, "total": 100000, "progress": 100.0' in log.getvalue()
+        progress._copy_sent = 0.0  # long ago
+        progress.copied(200_000, 100_000, 100_000)
+    assert '"position": 100000, "total": 100000, "progress": 99.99' in log.getvalue()
 
 
 def test_nothing_to_copy_is_no_progress() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
-        progress.copied(0, 0)
+        progress.copy_finished(0, 0)
     assert '"position": 0, "total": 0, "progress": 0.0' in log.getvalue()
 
 
@@ -255,8 +257,8 @@ def test_a_terminal_shows_a_bar_and_a_line_for_each_task() -> None:
     terminal = Terminal()
     with Progress.start("inst", "", log=terminal) as progress:
         progress.info("Starting image copy...")
-        progress.copied(0, 4 << 30)
-        progress.copied(4 << 30, 4 << 30)
+        progress.copied(0, 4 << 30, 0)
+        progress.copy_finished(4 << 30, 4 << 30)
         progress.task_start("AddSwap")
         progress.helper_line("mkswap")
         progress.task_end("AddSwap")

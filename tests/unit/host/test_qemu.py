@@ -19,7 +19,7 @@ import pytest
 from snf_image_host.disks import MAX_DISKS
 from snf_image_host.jail import Jail
 from snf_image_host.qemu import INITRD, KERNEL, PORTS, Drive, Machine, RemoteDrive, arguments
-from snf_image_host.settings import Accelerator, ConfigDevice
+from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
 
 MACHINE = Machine(

@@ -20,8 +20,9 @@ from snf_image_host import remote_disks, storage_daemon
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.buffers import huge_pages
 from snf_image_host.disks import InstanceDisk
+from snf_image_host.integrity import Integrity
 from snf_image_host.jail import Jail
-from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.pipeline import PlainImage, check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.remote_disks import RemoteSource, RemoteTarget
 from snf_image_host.settings import Settings
@@ -97,9 +98,10 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
 
 def fill(directory: Path, uri: str, settings: Settings) -> None:
     with open_source("image", directory) as source, open_for_writing(disk(uri), settings) as target:
-        check_fits(source, target)
+        image = PlainImage(source, Integrity(None), "diskdump")
+        check_fits(image, target)
         with Progress.start("inst", "") as progress, boot_guard(target):
-            copy(source, target, progress)
+            copy(image, target, progress)
 
 
 @pytest.mark.row(97)

@@ -12,9 +12,8 @@ import pytest
 from snf_image_host.assignments import parse_assignments
 from snf_image_host.obsolete import OBSOLETE
 from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS
+from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_host.settings import (
-    Accelerator,
-    ConfigDevice,
     Settings,
     as_written,
     setting_fields,

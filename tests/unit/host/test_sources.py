@@ -47,7 +47,7 @@ def test_an_image_in_a_subdirectory_is_found(images: Path) -> None:
 
 def test_a_source_knows_its_name_and_size(images: Path) -> None:
     with open_source("sub/arch", images) as source:
-        assert (source.name, source.size, source.is_null, source.warnings) == ("image 'sub/arch'", 4, False, ())
+        assert (source.name, source.size, source.warnings) == ("image 'sub/arch'", 4, ())
 
 
 def test_file_urls_work_with_a_warning(images: Path) -> None:
@@ -59,11 +59,6 @@ def test_a_name_without_extension_is_completed_with_a_warning(images: Path) -> N
     with open_source("debian", images, "diskdump") as source:
         assert source.size == 6
         assert "debian.diskdump" in source.warnings[0]
-
-
-def test_null_is_an_empty_source(images: Path) -> None:
-    with open_source("null", images) as source:
-        assert (source.is_null, source.size) == (True, 0)
 
 
 def test_the_descriptor_is_closed_at_the_end(images: Path) -> None:

@@ -151,7 +151,12 @@ def test_every_fault_is_told_at_once_and_the_last_line_sums_up(tmp_path: Path) -
 
 def test_a_value_is_shown_cut_and_printable(tmp_path: Path) -> None:
     (line,) = lines(tmp_path, IMG_FORMAT="x\x1b[2J\n" + "y" * 100)
-    assert line == r"OS parameter img_format: 'x\x1b[2J\n" + "y" * 54 + "'... is not one of diskdump; convert the image"
+    assert (
+        line
+        == r"OS parameter img_format: 'x\x1b[2J\n"
+        + "y" * 54
+        + "'... is not one of diskdump, extdump, ntfsdump, qcow2, vmdk, vhdx, vdi, auto; convert the image"
+    )
 
 
 @pytest.mark.row(13)

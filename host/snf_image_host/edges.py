@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A disk that is filled and must not boot yet: its first and last MiB are kept in memory until they are released.
+
+What firmware looks for lies there: boot sector, partition table, its backup. Whoever fills the disk writes wherever and
+in whatever order he likes, from several threads; also a process of its own may, which shares the memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from snf_image_host.targets import EDGE, Target
+from snf_image_shared.errors import ImageError
+
+
+@contextmanager
+def edges_last(target: Target, start: int = 0, alive: int | None = None) -> Iterator[EdgesLast]:
+    """A view of the disk with memory of its own, for the length of the block."""
+    fd = os.memfd_create("edges", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, 2 * EDGE)
+        yield EdgesLast(target, start, fd, memoryview(mmap.mmap(fd, 2 * EDGE)), alive)
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True)
+class EdgesLast:
+    """The disk, seen from where the image begins on it.
+
+    `start` is that place in bytes: 0, or EDGE when a prologue comes before. `memory_fd` is a memory file of EDGE bytes
+    for the head of the disk and EDGE for its tail, zeros at first, and `memory` its content. `alive` is a descriptor to
+    be held by every process that writes to the disk on its own: while one does, the boot guard waits with its wipe. All
+    offsets below are the image's.
+    """
+
+    target: Target
+    start: int
+    memory_fd: int
+    memory: memoryview
+    alive: int | None = None
+
+    @property
+    def room(self) -> int:
+        """Bytes that an image may have at most."""
+        return max(0, self.target.size - self.start)
+
+    def rounded(self, end: int) -> int:
+        """The first offset at or after `end` at which a write may end."""
+        return self.target.rounded(self.start + end) - self.start
+
+    def write_sparsely(self, view: memoryview, offset: int) -> None:
+        """Write `view` (page-aligned memory), long runs of zeros by zeroing. Raises ImageError, DiskError."""
+        self.check_room(offset + len(view))
+        at = self.start + offset
+        for first, last, kept in self._parts(at, at + len(view)):
+            piece = view[first - at : last - at]
+            if kept is None:
+                self.target.write_sparsely(piece, first)
+            else:
+                self.memory[kept : kept + len(piece)] = piece
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make `length` bytes read as zeros; at either end they do. Raises ImageError, DiskError."""
+        self.check_room(offset + length)
+        at = self.start + offset
+        for first, last, kept in self._parts(at, at + length):
+            if kept is None:
+                self.target.zero(first, last - first)
+            else:
+                self.memory[kept : kept + last - first] = bytes(last - first)
+
+    def release(self) -> None:
+        """Write the ends, the tail first: while the head is missing, nothing boots. Raises DiskError.
+
+        To be called when everything else is on stable storage; then these are.
+        """
+        head, tail = self._borders()
+        self.target.write_sparsely(self.memory[EDGE : EDGE + self.target.size - tail], tail)
+        self.target.flush()
+        self.target.write_sparsely(self.memory[:head], 0)
+        self.target.flush()
+
+    def _borders(self) -> tuple[int, int]:
+        """Where the head ends on the disk, and where the tail begins."""
+        head = min(EDGE, self.target.size)
+        return head, max(head, self.target.size - EDGE)
+
+    def _parts(self, start: int, end: int) -> list[tuple[int, int, int | None]]:
+        """A range of the disk cut at the borders, each part with its place in `memory` if it is kept there."""
+        head, tail = self._borders()
+        cuts = ((start, min(end, head), start), (max(start, head), min(end, tail), None))
+        last = max(start, tail)
+        return [part for part in (*cuts, (last, end, EDGE + last - tail)) if part[0] < part[1]]
+
+    def check_room(self, end: int) -> None:
+        if end > self.rounded(self.room):
+            raise ImageError(
+                f"the image is larger than the disk {self.target.name}, with room for {self.room} bytes: "
+                "give a larger disk or a smaller image"
+            )

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The story of opening an image: img_id -> origin -> its bytes -> recipe -> Image. Nothing is written onto a disk.
+
+An Image is what copy() puts there. Whatever has to be interpreted for that is interpreted by an unprivileged process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from snf_image_host.cache import cached, spooled
+from snf_image_host.converter import converted
+from snf_image_host.decoder import decoded
+from snf_image_host.download import NetworkOrigin, is_url
+from snf_image_host.formats import HEAD
+from snf_image_host.image_names import NO_IMAGE, WantedImage
+from snf_image_host.integrity import integrity_of
+from snf_image_host.origins import LocalOrigin, Origin
+from snf_image_host.pipeline import Image, Opened, PlainImage, StreamedImage
+from snf_image_host.plugins import program_origin
+from snf_image_host.progress import Progress
+from snf_image_host.recipes import Container, Recipe, recipe_for
+from snf_image_host.settings import Settings
+from snf_image_host.sources import Source
+from snf_image_host.streams import HeadedStream, Stream
+
+
+@contextmanager
+def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> Iterator[Image | None]:
+    """Open the image, for the length of the block; None for `null`. To be entered before any thread is started.
+
+    Raises RequestError, ImageError, ConfigurationError.
+    """
+    if wanted.id == NO_IMAGE:
+        yield None
+        return
+    origin = find_origin(wanted, settings)
+    with ExitStack() as stack:
+        integrity = stack.enter_context(integrity_of(wanted.checksum, origin, settings))
+        content = stack.enter_context(cached(origin, settings, progress))
+        for warning in content.warnings if isinstance(content, Source) else ():
+            progress.warning(warning)
+        head, content = _with_head(content)
+        recipe = recipe_for(wanted.format, head, content.name)
+        opened = Opened(content, recipe, integrity, wanted.format)
+        yield stack.enter_context(_image(opened, settings))
+
+
+def find_origin(wanted: WantedImage, settings: Settings) -> Origin:
+    """What serves the image. Raises RequestError, ConfigurationError."""
+    if origin := program_origin(wanted, settings):
+        return origin
+    if is_url(wanted.id):
+        return NetworkOrigin(wanted.id, settings)
+    return LocalOrigin(wanted.id, wanted.format, settings.image_dir)
+
+
+def _as_it_is(opened: Opened) -> Image:
+    if isinstance(opened.content, Source):
+        return PlainImage(opened.content, opened.integrity, opened.img_format)
+    return StreamedImage(opened.content, opened.integrity, opened.img_format)
+
+
+def _with_head(content: Source | Stream) -> tuple[bytes, Source | Stream]:
+    if isinstance(content, Source):
+        return content.head(HEAD), content
+    stream = HeadedStream(content, HEAD)
+    return stream.head, stream
+
+
+@contextmanager
+def _image(opened: Opened, settings: Settings) -> Iterator[Image]:
+    with ExitStack() as stack:
+        match opened.recipe:
+            case Recipe(compression=None, container=Container.RAW):
+                yield _as_it_is(opened)
+            case Recipe(container=Container.RAW):
+                yield stack.enter_context(decoded(opened, settings))
+            case Recipe():
+                whole = stack.enter_context(spooled(opened, settings))
+                read = decoded if whole.recipe.container is Container.QCOW2 else converted
+                yield stack.enter_context(read(whole, settings))
