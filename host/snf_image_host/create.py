@@ -13,13 +13,14 @@ from pathlib import Path
 from snf_image_host.backends import refuse_disabled
 from snf_image_host.boot_guard import BootGuard, boot_guard
 from snf_image_host.config_url import fetched
+from snf_image_host.courtesy import Courtesy
 from snf_image_host.fetch import fetch, parse_url
 from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
 from snf_image_host.images import open_image
 from snf_image_host.osparams import os_parameters
-from snf_image_host.pipeline import Image, check_fits, copy
+from snf_image_host.pipeline import Image, Terms, check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings, survey
@@ -58,7 +59,7 @@ def create(env: Mapping[str, str], root: Path) -> None:
                 check_fits(image, disk)
             # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
             with boot_guard(disk) if image else nullcontext() as guard:
-                _fill(image, disk, progress, guard)
+                _fill(image, disk, progress, _terms(settings, guard))
                 with config_floppy(config, helper_vm.config_device) as floppy:
                     progress.info("Starting customization VM...")
                     payload = Payload((disk, *others), floppy, guard.fd if guard else None, request.hypervisor)
@@ -102,10 +103,15 @@ def _answer_file(request: Request, settings: Settings, progress: Progress) -> st
     return base64.b64encode(fetch(url.text, "os_answer_file", settings)).decode()
 
 
-def _fill(image: Image | None, disk: Target, progress: Progress, guard: BootGuard | None) -> None:
+def _terms(settings: Settings, guard: BootGuard | None) -> Terms:
+    courtesy = Courtesy(settings.copy_bandwidth << 20, settings.copy_idle)
+    return Terms(guard.fd if guard else None, courtesy, settings.clear_disk)
+
+
+def _fill(image: Image | None, disk: Target, progress: Progress, terms: Terms) -> None:
     progress.info("Starting image copy...")
     if image:
-        copy(image, disk, progress, guard.fd if guard else None)
+        copy(image, disk, progress, terms)
     else:
         progress.copy_finished(0, 0)
     progress.info("Image copy finished.")

@@ -12,18 +12,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
+from snf_image_host.courtesy import NO_COURTESY, Courtesy, Pace
 from snf_image_host.targets import EDGE, Target
 from snf_image_shared.errors import ImageError
 
 
 @contextmanager
-def edges_last(target: Target, start: int = 0, alive: int | None = None) -> Iterator[EdgesLast]:
+def edges_last(
+    target: Target, start: int = 0, alive: int | None = None, courtesy: Courtesy = NO_COURTESY
+) -> Iterator[EdgesLast]:
     """A view of the disk with memory of its own, for the length of the block."""
     fd = os.memfd_create("edges", os.MFD_CLOEXEC)
     try:
         os.ftruncate(fd, 2 * EDGE)
-        yield EdgesLast(target, start, fd, memoryview(mmap.mmap(fd, 2 * EDGE)), alive)
+        yield EdgesLast(target, start, fd, memoryview(mmap.mmap(fd, 2 * EDGE)), alive, courtesy)
     finally:
         os.close(fd)
 
@@ -34,8 +38,8 @@ class EdgesLast:
 
     `start` is that place in bytes: 0, or EDGE when a prologue comes before. `memory_fd` is a memory file of EDGE bytes
     for the head of the disk and EDGE for its tail, zeros at first, and `memory` its content. `alive` is a descriptor to
-    be held by every process that writes to the disk on its own: while one does, the boot guard waits with its wipe. All
-    offsets below are the image's.
+    be held by every process that writes to the disk on its own: while one does, the boot guard waits with its wipe. It
+    keeps the same `courtesy`. All offsets below are the image's.
     """
 
     target: Target
@@ -43,6 +47,11 @@ class EdgesLast:
     memory_fd: int
     memory: memoryview
     alive: int | None = None
+    courtesy: Courtesy = NO_COURTESY
+
+    @cached_property
+    def _pace(self) -> Pace:
+        return Pace(self.courtesy.bandwidth)
 
     @property
     def room(self) -> int:
@@ -60,6 +69,7 @@ class EdgesLast:
         for first, last, kept in self._parts(at, at + len(view)):
             piece = view[first - at : last - at]
             if kept is None:
+                self._pace.spend(len(piece))
                 self.target.write_sparsely(piece, first)
             else:
                 self.memory[kept : kept + len(piece)] = piece

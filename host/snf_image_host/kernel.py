@@ -10,6 +10,7 @@ import os
 import struct
 from pathlib import Path
 
+IDLE_IO = 3 << 13  # linux/ioprio.h: the class IOPRIO_CLASS_IDLE
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
 
 _SYS_OPENAT2 = 437  # the same number on every architecture, as all system calls since 5.0
@@ -17,6 +18,8 @@ _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x0
 _OPEN_TRIES = 16
 _BLKROGET, _BLKSSZGET = 0x125E, 0x1268  # linux/fs.h
 _F_OFD_GETLK = 36
+_SYS_IOPRIO_SET, _SYS_IOPRIO_GET = 251, 252  # x86-64, the one architecture of the packages
+_IOPRIO_WHO_PROCESS = 1
 _FLOCK = "hhqqi4x"  # struct flock, 64-bit: type, whence, start, length, pid
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,6 +84,20 @@ def set_direct(fd: int, wanted: bool) -> bool:
 def is_direct(fd: int) -> bool:
     """Whether an open file goes past the page cache."""
     return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def io_priority() -> int:
+    """Class and level of this thread's input and output, as linux/ioprio.h packs them."""
+    found = int(_libc.syscall(_SYS_IOPRIO_GET, _IOPRIO_WHO_PROCESS, 0))
+    if found < 0:
+        raise _os_error()
+    return found
+
+
+def set_io_priority(priority: int) -> None:
+    """The same for this thread and those that it starts from now on."""
+    if _libc.syscall(_SYS_IOPRIO_SET, _IOPRIO_WHO_PROCESS, 0, priority):
+        raise _os_error()
 
 
 def forget_environment() -> None:

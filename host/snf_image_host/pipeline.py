@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from snf_image_host.buffers import CHUNK, BufferRing
+from snf_image_host.courtesy import NO_COURTESY, Courtesy
 from snf_image_host.edges import EdgesLast, edges_last
 from snf_image_host.integrity import InOrder, Integrity
 from snf_image_host.progress import Progress
@@ -128,17 +129,33 @@ def check_fits(image: Image, target: Target) -> None:
         raise ImageError(f"{image.name} is the disk {target.name} itself: give another image")
 
 
-def copy(image: Image, target: Target, progress: Progress, alive: int | None = None) -> None:
+@dataclass(frozen=True)
+class Terms:
+    """How a copy is made: `alive` and `courtesy` are for EdgesLast, `clears_rest` zeroes what the image leaves."""
+
+    alive: int | None = None
+    courtesy: Courtesy = NO_COURTESY
+    clears_rest: bool = False
+
+
+AS_USUAL = Terms()
+
+
+def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USUAL) -> None:
     """Make the disk begin with the image. What that does not fill of the disk's first and last MiB is zeroed.
 
-    All other bytes beyond the image are left alone. `alive` is for EdgesLast. Returns when all is on stable storage.
-    Raises ImageError for what is wrong with the image, DiskError for the disk: its ends are zeros then.
+    All other bytes beyond the image are left alone, unless the terms say otherwise. Returns when all is on stable
+    storage. Raises ImageError for what is wrong with the image, DiskError for the disk: its ends are zeros then.
     """
     check_fits(image, target)
     target.wipe_ends()
     try:
-        with edges_last(target, start_of_image(image.img_format), alive) as disk:
-            size = image.fill(disk, progress)
+        start = start_of_image(image.img_format)
+        with edges_last(target, start, terms.alive, terms.courtesy) as disk:
+            with terms.courtesy.kept():
+                size = image.fill(disk, progress)
+                if terms.clears_rest:
+                    _zero(disk, disk.rounded(size), disk.room)
             target.flush()
             image.integrity.check(image.name)
             put_prologue(disk, image.img_format, size)
@@ -155,6 +172,11 @@ def pieces(source: Readable, start: int, end: int, longest_hole: int) -> Iterato
         step = CHUNK if extent.is_data else longest_hole
         for at in range(0, extent.length, step):
             yield Extent(extent.offset + at, min(step, extent.length - at), extent.is_data)
+
+
+def _zero(disk: EdgesLast, start: int, end: int) -> None:
+    for at in range(start, end, _ZERO_STEP):
+        disk.zero(at, min(_ZERO_STEP, end - at))
 
 
 def _transfer(source: Readable, disk: EdgesLast, piece: Extent, order: InOrder, buffer: memoryview) -> int:
