@@ -35,7 +35,7 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
     if wanted.id == NO_IMAGE:
         yield None
         return
-    origin = find_origin(wanted, settings)
+    origin = find_origin(wanted, settings, progress)
     with ExitStack() as stack:
         integrity = stack.enter_context(integrity_of(wanted.checksum, origin, settings))
         content = stack.enter_context(cached(origin, settings, progress))
@@ -47,9 +47,12 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
         yield stack.enter_context(_image(opened, settings))
 
 
-def find_origin(wanted: WantedImage, settings: Settings) -> Origin:
-    """What serves the image. Raises RequestError, ConfigurationError."""
-    if origin := program_origin(wanted, settings):
+def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> Origin:
+    """What serves the image; not for NO_IMAGE. To be called before any thread is started.
+
+    Raises RequestError, ConfigurationError.
+    """
+    if origin := program_origin(wanted, settings, progress):
         return origin
     if is_url(wanted.id):
         return NetworkOrigin(wanted.id, settings)
