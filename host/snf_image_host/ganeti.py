@@ -73,7 +73,7 @@ class Request(BaseModel):
             {
                 **given,
                 "hostname": wanted.hostname or given["instance"],
-                "image": WantedImage(wanted.image_id or "", wanted.image_format or "", wanted.checksum),
+                "image": WantedImage(wanted.image_id or "", wanted.image_format or "", wanted.checksums),
                 "properties": wanted.properties,
                 "personality": wanted.personality,
                 "secrets": wanted.secrets,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snf_image_host.checksum import Checksum
@@ -10,6 +11,7 @@ from snf_image_host.faults import shown
 from snf_image_shared.errors import RequestError
 
 NO_IMAGE = "null"
+DUMPS: Mapping[str, str] = {"extdump": "linux", "ntfsdump": "windows"}  # formats that are one file system, and OSFAMILY
 SUPPORTED = "'null', or a file below IMAGE_DIR as 'name', 'directory/name' or 'local://name'"
 _PREFIXES = ("local://", "file://")
 
@@ -20,7 +22,7 @@ class WantedImage:
 
     id: str
     format: str
-    checksum: Checksum | None = None
+    checksums: tuple[Checksum, ...] = ()
 
 
 def local_name(img_id: str) -> tuple[str, tuple[str, ...]]:

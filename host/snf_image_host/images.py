@@ -37,7 +37,7 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
         return
     origin = find_origin(wanted, settings, progress)
     with ExitStack() as stack:
-        integrity = stack.enter_context(integrity_of(wanted.checksum, origin, settings))
+        integrity = stack.enter_context(integrity_of(wanted.checksums, origin, settings))
         content = stack.enter_context(cached(origin, settings, progress))
         for warning in content.warnings if isinstance(content, Source) else ():
             progress.warning(warning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from snf_image_host.checksum import Checksum
@@ -17,36 +17,61 @@ _ZEROS = bytes(1 << 20)
 
 
 @contextmanager
-def integrity_of(wanted: Checksum | None, origin: Origin, settings: Settings) -> Iterator[Integrity]:
+def integrity_of(wanted: Sequence[Checksum], origin: Origin, settings: Settings) -> Iterator[Integrity]:
     """What is to be checked of the image at `origin`. Raises ImageError if VERIFY wants more than there is."""
-    yield Integrity(wanted)
+    yield Integrity(*wanted)
 
 
 class Integrity:
-    """`is_wanted` says whether anything is to be fed at all: every byte as it was fetched, once and in order."""
+    """What has to hold of one image: checksums of its bytes as they are fetched, or of those on the disk.
 
-    def __init__(self, checksum: Checksum | None) -> None:
-        self._checksum = checksum
-        self._hash = hashlib.new(checksum.algorithm) if checksum else None
+    Whoever reads the image feeds its bytes as they are fetched, each once and in order, if `is_wanted`. Who reads them
+    all before the deployment says so with all_fed(): whoever reads them again then need not, and must not, feed them.
+    `has_held` says whether check() has found everything right. feed() and check() may be called in different threads.
+    """
+
+    def __init__(self, *expected: Checksum | None) -> None:
+        self._expected = tuple(filter(None, expected))
+        self._hashes = {each.algorithm: hashlib.new(each.algorithm) for each in self._expected if not each.of_content}
+        self._has_begun = False
+        self._is_fed = False
+        self.has_held = False
 
     @property
     def is_wanted(self) -> bool:
         """Whether feed() has to see the image."""
-        return self._hash is not None
+        return bool(self._hashes) and not self._is_fed
+
+    def keep_digest(self) -> None:
+        """Have the sha256 of what is fed, whoever asks for it; before the first byte is."""
+        self._hashes.setdefault("sha256", hashlib.sha256())
+
+    @property
+    def sha256(self) -> str:
+        """Of what has been fed so far, in hexadecimal; after keep_digest()."""
+        return self._hashes["sha256"].hexdigest()
 
     def feed(self, piece: memoryview) -> None:
         """The next bytes. They are read in this call, which does not hold Python's lock meanwhile."""
-        if self._hash:
-            self._hash.update(piece)
+        self._has_begun = True
+        if not self._is_fed:
+            for each in self._hashes.values():
+                each.update(piece)
+
+    def all_fed(self) -> None:
+        """The image's last byte has been fed."""
+        self._is_fed = True
 
     def check(self, name: str) -> None:
         """Raise ImageError unless everything holds. `name` is the image's in the message."""
-        if self._checksum and self._hash and self._hash.hexdigest() != self._checksum.digest:
-            algorithm = self._checksum.algorithm
-            raise ImageError(
-                f"{name} has the {algorithm} {self._hash.hexdigest()}, and img_checksum expects "
-                f"{self._checksum.digest}: it is damaged or another image; publish it again, or correct img_checksum"
-            )
+        for wanted in self._expected:
+            found = self._hashes[wanted.algorithm].hexdigest()
+            if found != wanted.digest:
+                raise ImageError(
+                    f"{name} has the {wanted.algorithm} {found}, and {wanted.said_by} expects {wanted.digest}: "
+                    "it is damaged or another image; publish it again, or correct img_checksum"
+                )
+        self.has_held = True
 
 
 class InOrder:

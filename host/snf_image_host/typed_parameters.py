@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from snf_image_host.checksum import Checksum
+from snf_image_host.checksum import Checksum, parse_checksums
 from snf_image_host.faults import Faults, shown
 from snf_image_host.fetch import parse_url
 from snf_image_host.hostnames import host_name
-from snf_image_host.image_names import NO_IMAGE
+from snf_image_host.image_names import DUMPS, NO_IMAGE
 from snf_image_host.network_document import NetworkDocument, parse_network
 from snf_image_host.osparams import OS_PARAMETERS
 from snf_image_host.personality import parse_personality
@@ -41,7 +41,7 @@ class Parameters:
 
     image_id: str | None = None
     image_format: str | None = None
-    checksum: Checksum | None = None
+    checksums: tuple[Checksum, ...] = ()
     hostname: str | None = None
     network: NetworkDocument | None = None
     properties: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -73,7 +73,7 @@ def read_parameters(given: Mapping[str, str], settings: Settings, faults: Faults
     found = Parameters(
         image_id=read("IMG_ID", _image_id, None),
         image_format=read("IMG_FORMAT", _image_format, None),
-        checksum=read("IMG_CHECKSUM", Checksum.parse, None),
+        checksums=read("IMG_CHECKSUM", parse_checksums, ()),
         hostname=read("HOSTNAME", _host_name, None),
         network=read("NETWORK", parse_network, None),
         properties=merge(image, instance).values,
@@ -88,8 +88,11 @@ def read_parameters(given: Mapping[str, str], settings: Settings, faults: Faults
             product_key=secret("OS_PRODUCT_KEY", _product_key),
         ),
     )
-    if found.checksum and found.image_id == NO_IMAGE:
+    if found.checksums and found.image_id == NO_IMAGE:
         faults.add("img_checksum", "there is no image to check, as img_id is null; leave it out")
+    if found.image_format in DUMPS and found.image_id == NO_IMAGE and not found.config_url:
+        text = f"{found.image_format} puts a partition table before an image, and there is none, as img_id is null"
+        faults.add("img_format", f"{text}; give diskdump")
     return found
 
 
