@@ -22,6 +22,7 @@ from snf_image_host.images import open_image
 from snf_image_host.osparams import os_parameters
 from snf_image_host.pipeline import Image, Terms, check_fits, copy
 from snf_image_host.progress import Progress
+from snf_image_host.prologue import dump_properties
 from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings, survey
 from snf_image_host.storage import data_disks, kind_of, open_disks
@@ -75,7 +76,7 @@ def job_for(request: Request, settings: Settings, answer_file: str | None = None
         hostname=request.hostname,
         image_format=request.image.format,
         disks=tuple(disk_serial(index) for index in range(len(request.disks))),
-        properties=request.properties,
+        properties={**dump_properties(request.image.format), **request.properties},
         personality=request.personality,
         nics=request.nics,
         secrets=replace(request.secrets, answer_file=answer_file),

@@ -18,7 +18,7 @@ from snf_image_host.courtesy import NO_COURTESY, Courtesy
 from snf_image_host.edges import EdgesLast, edges_last
 from snf_image_host.integrity import InOrder, Integrity
 from snf_image_host.progress import Progress
-from snf_image_host.prologue import put_prologue, start_of_image
+from snf_image_host.prologue import check_addressable, put_prologue, size_on_disk, start_of_image
 from snf_image_host.recipes import Recipe
 from snf_image_host.sources import Extent, Readable, Source
 from snf_image_host.streams import Stream, read_full
@@ -118,13 +118,14 @@ class StreamedImage:
 
 def check_fits(image: Image, target: Target) -> None:
     """Raise ImageError if the image is known to be larger than the disk, or is the disk. Nothing is written."""
-    room = target.size - start_of_image(image.img_format)
-    if image.size is not None and image.size > room:
-        needed = image.size + start_of_image(image.img_format)
-        raise ImageError(
-            f"{image.name} has {image.size} bytes, the disk {target.name} only {target.size}: "
-            f"give a disk of at least {-(-needed // EDGE)} MiB or a smaller image"
-        )
+    if image.size is not None:
+        check_addressable(image.name, image.img_format, image.size)
+        needed = size_on_disk(image.img_format, image.size)
+        if needed > target.size:
+            raise ImageError(
+                f"{image.name} has {image.size} bytes, the disk {target.name} only {target.size}: "
+                f"give a disk of at least {-(-needed // EDGE)} MiB or a smaller image"
+            )
     if image.is_disk(target):
         raise ImageError(f"{image.name} is the disk {target.name} itself: give another image")
 

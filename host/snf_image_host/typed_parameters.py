@@ -90,7 +90,7 @@ def read_parameters(given: Mapping[str, str], settings: Settings, faults: Faults
     )
     if found.checksums and found.image_id == NO_IMAGE:
         faults.add("img_checksum", "there is no image to check, as img_id is null; leave it out")
-    if found.image_format in DUMPS and found.image_id == NO_IMAGE and not found.config_url:
+    if found.image_format in DUMPS and found.image_id == NO_IMAGE:
         text = f"{found.image_format} puts a partition table before an image, and there is none, as img_id is null"
         faults.add("img_format", f"{text}; give diskdump")
     return found
