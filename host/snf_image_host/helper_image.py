@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from snf_image_host.qemu import INITRD, KERNEL, Drive
+from snf_image_host.drives import Drive
+from snf_image_host.qemu import INITRD, KERNEL
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.manifest import CURE, Manifest
 

@@ -20,13 +20,14 @@ from datetime import UTC, datetime
 from qemu.qmp import QMPClient, QMPError
 
 from snf_image_host.accelerator import KVM_DEVICE, accelerators, kvm_groups, remember_failure
+from snf_image_host.drives import Attachable, Drive
 from snf_image_host.floppy import Floppy
 from snf_image_host.helper_image import HelperImage, open_helper_image
 from snf_image_host.jail import Jail, check_programs
 from snf_image_host.leash import leash
 from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
-from snf_image_host.qemu import PORTS, Attachable, Drive, Machine, arguments
+from snf_image_host.qemu import PORTS, Machine, arguments
 from snf_image_host.serial_ports import Console, Report, Result, drain
 from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_host.settings import Settings

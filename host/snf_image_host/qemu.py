@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from snf_image_host.drives import Drive, RemoteDrive
 from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
 
@@ -19,31 +19,6 @@ KERNEL, INITRD = "/helper/kernel", "/helper/initrd"
 PORTS = ("console", "result", "report", "debug")
 CONFIG_SERIAL = "snf-config"
 NBD_EXPORT = "disk"  # the name under which our NBD servers offer their only disk
-
-
-@dataclass(frozen=True)
-class Drive:
-    """An open descriptor that QEMU uses as a disk."""
-
-    fd: int
-    is_block: bool = False
-    writable: bool = False
-    direct: bool = False
-
-
-@dataclass(frozen=True)
-class RemoteDrive:
-    """The unix socket of an NBD server of ours, whose only disk QEMU uses. QEMU sees it under the same name."""
-
-    socket: Path
-    writable: bool = False
-
-
-class Attachable(Protocol):
-    """A disk that QEMU can be given."""
-
-    def drive(self) -> Drive | RemoteDrive:
-        """The disk as QEMU gets it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, cast
 
-from snf_image_host.qemu import NBD_EXPORT, RemoteDrive
+from snf_image_host.drives import RemoteDrive
+from snf_image_host.qemu import NBD_EXPORT
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Extent
 from snf_image_host.storage_daemon import StorageDaemon, storage_daemon

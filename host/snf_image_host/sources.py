@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from snf_image_host import kernel
+from snf_image_host.drives import Drive
 from snf_image_host.image_names import local_name
-from snf_image_host.qemu import Drive
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError, SnfImageError
 
 ALIGNMENT = 4096  # offsets, lengths and memory of a direct transfer; covers 512-byte and 4Kn disks

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from snf_image_host import kernel
 from snf_image_host.buffers import huge_pages
-from snf_image_host.qemu import Drive, RemoteDrive
+from snf_image_host.drives import Drive, RemoteDrive
 from snf_image_shared.errors import DiskError
 
 EDGE = 1 << 20  # bytes at either end of a disk that decide whether it boots: boot sector, GPT, backup GPT

@@ -25,7 +25,7 @@ from bench.ratios import Table
 from images.distribution import debian
 from provider import Instance, Provider
 from snf_image_helper_builder import cpio
-from snf_image_host import qemu
+from snf_image_host import drives, qemu
 from snf_image_host.floppy import config_floppy
 from snf_image_host.setting_types import Accelerator, ConfigDevice
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job, Secrets
@@ -96,9 +96,9 @@ def time_helper(helper: Path, initrd: Path, disk: Path) -> Timing:
             program=("qemu-system-x86_64",),
             accelerator=Accelerator.TCG,
             memory=512,
-            image=qemu.Drive(image_fd),
-            disks=(qemu.Drive(disk_fd, writable=True),),
-            config=qemu.Drive(floppy.fd),
+            image=drives.Drive(image_fd),
+            disks=(drives.Drive(disk_fd, writable=True),),
+            config=drives.Drive(floppy.fd),
             config_device=floppy.device,
             ports=tuple(theirs.fileno() for _, theirs in pairs[1:]),
             monitor=pairs[0][1].fileno(),
