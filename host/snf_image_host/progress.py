@@ -15,14 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from snf_image_host.copy_progress import Bar, CopyClock
 from snf_image_host.monitor import Monitor, MonitorError
 from snf_image_shared.errors import SnfImageError
 
-COPY_INTERVAL = 3.0  # seconds between two copy messages
 _INTERNAL_ERROR = "Internal Error: Image deployment failed."
 _INTERRUPTED = "Image deployment was interrupted."
-_REDRAW_INTERVAL = 0.2
-_BAR = 30  # characters
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -40,9 +38,8 @@ class Progress:
         self._is_silent = False
         self._has_failed = False
         self.helper_warnings: list[str] = []
-        self._copy_sent: float | None = None
-        self._copy_finished = False
-        self._bar = _Bar()
+        self._copy = CopyClock()
+        self._bar = Bar()
         self._shown = ""  # the line on the terminal that has no end yet
         self._task_started = 0.0
 
@@ -98,20 +95,13 @@ class Progress:
         self._copied(read, read, written, is_last=True)
 
     def _copied(self, read: int, total: int | None, written: int, *, is_last: bool) -> None:
-        position, total = (min(read, total), total) if total is not None else (read, 0)
         with self._lock:
             now = time.monotonic()
-            if self._copy_sent is None:
-                self._copy_sent = now
-            if self._terminal and not self._copy_finished:
-                self._draw(self._bar.drawn(position, total, now), keep=is_last)
-            if self._copy_finished or (not is_last and now < self._copy_sent + COPY_INTERVAL):
-                return
-            self._copy_sent, self._copy_finished = now, is_last
-            percent = round(100 * position / total, 2) if total else 0.0
-            if not is_last:
-                percent = min(percent, 99.99)
-            self._send({"type": "image-copy-progress", "position": position, "total": total, "progress": percent})
+            state = self._copy.at(read, total, written, now)
+            if self._terminal and not self._copy.is_finished:
+                self._draw(self._bar.drawn(state, now, is_last=is_last), keep=is_last)
+            if self._copy.is_due(now, is_last=is_last):
+                self._send({"type": "image-copy-progress", **state.message(is_last=is_last)})
 
     def task_start(self, name: str) -> None:
         """The helper begins a task."""
@@ -204,24 +194,6 @@ class Progress:
             self._log.flush()
 
 
-class _Bar:
-    """The text of a copy's progress bar."""
-
-    def __init__(self) -> None:
-        self._start = -1.0
-        self._drawn = -_REDRAW_INTERVAL
-        self._text = ""
-
-    def drawn(self, position: int, total: int, now: float) -> str:
-        """The bar for this moment; the last one again if that was drawn just before."""
-        if self._start < 0:
-            self._start = now
-        if now >= self._drawn + _REDRAW_INTERVAL or position == total:
-            self._drawn = now
-            self._text = _bar(position, total, now - self._start)
-        return self._text
-
-
 def printable(text: str) -> str:
     """`text` with everything escaped that a terminal or a reader of the log could take for something else."""
     if text.isprintable():
@@ -239,23 +211,3 @@ def _reason(failure: BaseException) -> list[str]:
             return [_INTERRUPTED]
         case _:
             return [_INTERNAL_ERROR]
-
-
-def _bar(position: int, total: int, seconds: float) -> str:
-    share = position / total if total else 1.0
-    rate = position / seconds if seconds > 0 else 0.0
-    end = f"{seconds:.1f} s" if position == total else f"{(total - position) / rate:.0f} s left" if rate else ""
-    filled = round(share * _BAR)
-    return (
-        f"  copy [{'#' * filled}{'.' * (_BAR - filled)}] {share:4.0%} of {_size(total)}, {_size(rate)}/s, {end}".rstrip(
-            ", "
-        )
-    )
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
