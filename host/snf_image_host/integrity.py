@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from snf_image_host.checksum import Checksum
@@ -33,6 +33,7 @@ class Integrity:
     def __init__(self, *expected: Checksum | None) -> None:
         self._expected = tuple(filter(None, expected))
         self._hashes = {each.algorithm: hashlib.new(each.algorithm) for each in self._expected if not each.of_content}
+        self._conditions: list[Callable[[str], None]] = []
         self._has_begun = False
         self._is_fed = False
         self.has_held = False
@@ -62,8 +63,19 @@ class Integrity:
         """The image's last byte has been fed."""
         self._is_fed = True
 
+    def start_again(self) -> None:
+        """Forget what was fed: the image is going to be fed from its first byte again."""
+        self._hashes = {name: hashlib.new(name) for name in self._hashes}
+        self._has_begun = self._is_fed = False
+
+    def also_check(self, condition: Callable[[str], None]) -> None:
+        """Have check() call it first, with the image's name; it raises ImageError."""
+        self._conditions.append(condition)
+
     def check(self, name: str) -> None:
         """Raise ImageError unless everything holds. `name` is the image's in the message."""
+        for condition in self._conditions:
+            condition(name)
         for wanted in self._expected:
             found = self._hashes[wanted.algorithm].hexdigest()
             if found != wanted.digest:

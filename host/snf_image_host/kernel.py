@@ -17,7 +17,7 @@ _SYS_OPENAT2 = 437  # the same number on every architecture, as all system calls
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _OPEN_TRIES = 16
 _BLKROGET, _BLKSSZGET = 0x125E, 0x1268  # linux/fs.h
-_F_OFD_GETLK = 36
+_F_OFD_GETLK, _F_OFD_SETLK, _F_OFD_SETLKW = 36, 37, 38
 _SYS_IOPRIO_SET, _SYS_IOPRIO_GET = 251, 252  # x86-64, the one architecture of the packages
 _IOPRIO_WHO_PROCESS = 1
 _FLOCK = "hhqqi4x"  # struct flock, 64-bit: type, whence, start, length, pid
@@ -67,6 +67,24 @@ def is_range_locked(fd: int) -> bool:
     question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     answer = fcntl.fcntl(fd, _F_OFD_GETLK, question)
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def lock_byte(fd: int, offset: int, *, wait: bool) -> bool:
+    """Hold one byte of an open file, there or not, for this open file alone; False if another has it.
+
+    The kernel lets go of it when the file is closed, however the process ends.
+    """
+    wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    try:
+        fcntl.fcntl(fd, _F_OFD_SETLKW if wait else _F_OFD_SETLK, wanted)
+    except (BlockingIOError, PermissionError):  # man 2 fcntl: EAGAIN or EACCES
+        return False
+    return True
+
+
+def unlock_byte(fd: int, offset: int) -> None:
+    """Let go of it."""
+    fcntl.fcntl(fd, _F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0))
 
 
 def set_direct(fd: int, wanted: bool) -> bool:
