@@ -1,30 +1,190 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Images from elsewhere on this node's disk: kept for the next deployment, or while one has to seek in them."""
+"""The cache: images from elsewhere that stay on this node's disk for the next deployment.
+
+An image is first downloaded into the cache and then copied onto the disk from there. Writing to both at once would save
+one pass, but then a slow or failing disk would hold up, or spoil, what other deployments wait for. This way whoever
+wants the same image waits for the download alone, and everything that can be checked of an image has been checked
+before its disk is touched.
+
+What comes in is fed to the image's integrity on its way. It gets a name, and so can be found by another deployment,
+only after integrity.check() has held and the first bytes agree with its format: what is cut short, refused or not even
+an image is gone with the file that has no name. What comes out of the cache is hashed again while it is read. If it is
+not what came in, the disk does not boot, the entry is removed, and the next run downloads it again.
+
+An entry is used without asking anybody if img_checksum names its sha256, also when the server is away. Otherwise the
+server is asked whether it still has that version (ETag, Last-Modified); if it cannot be asked the image is fetched
+again. A cache that is full is no reason to fail: then the image is streamed as if there were none.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from snf_image_host.origins import Origin
-from snf_image_host.pipeline import Opened
+from snf_image_host.cache_directory import Scratch, read_only, room, unnamed_file
+from snf_image_host.cache_index import Entry, origin_key
+from snf_image_host.cache_store import CacheStore, cache_store
+from snf_image_host.download import NetworkOrigin, Validators
+from snf_image_host.fetching import fill_scratch
+from snf_image_host.formats import HEAD
+from snf_image_host.image_names import WantedImage
+from snf_image_host.integrity import Integrity
+from snf_image_host.origins import Origin, OriginKind
+from snf_image_host.pipeline import StreamedImage
 from snf_image_host.progress import Progress
+from snf_image_host.recipes import recipe_for
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source
 from snf_image_host.streams import Stream
-from snf_image_shared.errors import ImageError
+from snf_image_shared.errors import DiskError, ImageError
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """An image that is asked for: where it is, what the request says of it, and what has to hold of its bytes."""
+
+    origin: Origin
+    wanted: WantedImage
+    integrity: Integrity
 
 
 @contextmanager
-def cached(origin: Origin, settings: Settings, progress: Progress) -> Iterator[Source | Stream]:
-    """The image of that origin, out of the cache if it is there."""
-    with origin.open() as content:
-        yield content
+def cached(order: Ordered, settings: Settings, progress: Progress) -> Iterator[Source | Stream]:
+    """The image's bytes as they are stored at its origin, out of the cache if there is one. No thread is left.
+
+    Raises ImageError, RequestError, ConfigurationError.
+    """
+    with ExitStack() as stack:
+        if order.origin.kind is OriginKind.LOCAL or not settings.cache_size:
+            yield stack.enter_context(order.origin.open())
+            return
+        store = stack.enter_context(cache_store(settings.cache_dir))
+        limit = settings.cache_size * _MIB
+        cache = _Cache(store, limit, order, progress)
+        yield cache.found(stack) or stack.enter_context(order.origin.open())
 
 
-@contextmanager
-def spooled(opened: Opened, settings: Settings) -> Iterator[Opened]:
-    """The same image as an uncompressed file that can be read in any order: `content` is a Source."""
-    if not (isinstance(opened.content, Source) and opened.recipe.compression is None):
-        raise ImageError(f"{opened.content.name}: not supported yet")
-    yield opened
+@dataclass(frozen=True)
+class _Cache:
+    """One look for an image. What is opened for the deployment goes onto the `stack` that the methods are given."""
+
+    store: CacheStore
+    limit: int
+    order: Ordered
+    progress: Progress
+
+    def found(self, stack: ExitStack) -> Source | Stream | None:
+        """The image, or None: to be streamed from its origin.
+
+        Only one run at a time looks for the same image. The others wait; if it fails, the next one tries.
+        """
+        name = self.order.origin.name
+        key = origin_key(self.order.origin.kind, self.order.wanted.id)
+        with self.store.alone(key, lambda: self.progress.log(f"{name}: another run is fetching it, waiting for that")):
+            if source := self._kept(key, stack):
+                return source
+            try:
+                return self._fetched(key, stack)
+            except (DiskError, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                self.progress.warning(f"{name} is not put into CACHE_DIR {self.store.path}: {reason}")
+                self.order.integrity.start_again()
+                return None
+
+    def _kept(self, key: str, stack: ExitStack) -> Source | None:
+        entry = self.store.lookup(key)
+        if not entry:
+            return None
+        name = self.order.origin.name
+        with ExitStack() as own:
+            fd = self.store.open_image(entry.digest, entry.size)
+            if fd is None:
+                return None
+            own.callback(os.close, fd)
+            if not self._is_current(entry):
+                return None
+            stack.enter_context(own.pop_all())
+        self.progress.log(f"{name}: taken from the cache, sha256 {entry.digest}")
+        integrity = self.order.integrity
+        integrity.keep_digest()
+        integrity.also_check(lambda _: self._check_digest(entry, fd))
+        return Source(name, entry.size, fd, modified=os.fstat(fd).st_mtime_ns)
+
+    def _is_current(self, entry: Entry) -> bool:
+        """Whether it is what the origin would give now. Raises ImageError when the server cannot be asked."""
+        expected = [each for each in self.order.wanted.checksums if each.algorithm == "sha256" and not each.of_content]
+        if expected:
+            return all(each.digest == entry.digest for each in expected)
+        origin = self.order.origin
+        return (
+            isinstance(origin, NetworkOrigin) and entry.validators.can_be_asked and origin.unchanged(entry.validators)
+        )
+
+    def _check_digest(self, entry: Entry, fd: int) -> None:
+        found = self.order.integrity.sha256
+        if found != entry.digest:
+            self.store.discard(entry.digest, fd)
+            raise ImageError(
+                f"{self.order.origin.name}: its copy in CACHE_DIR {self.store.path} was changed, it has the sha256 "
+                f"{found} instead of {entry.digest}: it is removed, so try again; and check the disk below CACHE_DIR"
+            )
+
+    def _fetched(self, key: str, stack: ExitStack) -> Source | Stream | None:
+        """The image after it has got into the cache; or as it comes, if it never can. Raises DiskError, OSError."""
+        with ExitStack() as download:
+            content = download.enter_context(self.order.origin.open())
+            refusal = self._refusal(content)
+            if refusal:
+                self.progress.log(f"{content.name} is not kept in the cache: {refusal}")
+            if refusal or isinstance(content, Source):
+                stack.enter_context(download.pop_all())
+                return content
+            self.progress.log(f"{content.name} is fetched into the cache, and copied from there afterwards")
+            with ExitStack() as own:
+                source = self._filled(key, content, own)
+                stack.enter_context(own.pop_all())
+                return source
+
+    def _filled(self, key: str, content: Stream, stack: ExitStack) -> Source:
+        order, path = self.order, self.store.path
+        order.integrity.keep_digest()
+        fd = stack.enter_context(unnamed_file(self.store.directory, path))
+        scratch = Scratch(
+            path, fd, self.limit, lambda: DiskError(f"it has more than {self.limit >> 20} MiB (CACHE_SIZE)")
+        )
+        image = StreamedImage(content, order.integrity, order.wanted.format)
+        size = fill_scratch(image, scratch, self.progress)
+        order.integrity.all_fed()
+        order.integrity.check(content.name)
+        source = stack.enter_context(read_only(fd, content.name))
+        recipe_for(order.wanted.format, source.head(HEAD), content.name)
+        validators: Validators = getattr(content, "validators", Validators())
+        entry = Entry(
+            key=key,
+            name=content.name,
+            digest=order.integrity.sha256,
+            size=size,
+            etag=validators.etag,
+            last_modified=validators.last_modified,
+            fetched=int(time.time()),
+        )
+        if not self.store.commit(fd, entry, self.limit):
+            self.progress.log(f"{content.name} is not kept in the cache: what is there is in use")
+        return source
+
+    def _refusal(self, content: Source | Stream) -> str:
+        """Why it cannot get into the cache at all; "" if nobody can tell yet, or it can."""
+        size = content.size
+        if size is None or isinstance(content, Source):
+            return ""
+        if size > self.limit:
+            return f"it has {size >> 20} MiB, more than CACHE_SIZE"
+        if not self.store.make_room(size, self.limit):
+            return "what is there is in use"
+        free = room(self.store.directory)
+        return f"CACHE_DIR {self.store.path} has only {free >> 20} MiB free" if size > free else ""

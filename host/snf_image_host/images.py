@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from snf_image_host.cache import cached, spooled
+from snf_image_host.cache import Ordered, cached
 from snf_image_host.converter import converted
 from snf_image_host.decoder import decoded
 from snf_image_host.download import NetworkOrigin, is_url
@@ -23,6 +23,7 @@ from snf_image_host.progress import Progress
 from snf_image_host.recipes import Container, Recipe, recipe_for
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source
+from snf_image_host.spool import spooled
 from snf_image_host.streams import HeadedStream, Stream
 
 
@@ -38,13 +39,13 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
     origin = find_origin(wanted, settings, progress)
     with ExitStack() as stack:
         integrity = stack.enter_context(integrity_of(wanted.checksums, origin, settings))
-        content = stack.enter_context(cached(origin, settings, progress))
+        content = stack.enter_context(cached(Ordered(origin, wanted, integrity), settings, progress))
         for warning in content.warnings if isinstance(content, Source) else ():
             progress.warning(warning)
         head, content = _with_head(content)
         recipe = recipe_for(wanted.format, head, content.name)
         opened = Opened(content, recipe, integrity, wanted.format)
-        yield stack.enter_context(_image(opened, settings))
+        yield stack.enter_context(_image(opened, settings, progress))
 
 
 def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> Origin:
@@ -73,7 +74,7 @@ def _with_head(content: Source | Stream) -> tuple[bytes, Source | Stream]:
 
 
 @contextmanager
-def _image(opened: Opened, settings: Settings) -> Iterator[Image]:
+def _image(opened: Opened, settings: Settings, progress: Progress) -> Iterator[Image]:
     with ExitStack() as stack:
         match opened.recipe:
             case Recipe(compression=None, container=Container.RAW):
@@ -81,6 +82,6 @@ def _image(opened: Opened, settings: Settings) -> Iterator[Image]:
             case Recipe(container=Container.RAW):
                 yield stack.enter_context(decoded(opened, settings))
             case Recipe():
-                whole = stack.enter_context(spooled(opened, settings))
+                whole = stack.enter_context(spooled(opened, settings, progress))
                 read = decoded if whole.recipe.container is Container.QCOW2 else converted
                 yield stack.enter_context(read(whole, settings))
