@@ -207,7 +207,7 @@ def foreign(directory: Path, kind: str) -> bytes:
             return lzma.compress(content[: 2 * MIB])
         case "compressed (zstd or lz4)" | "compressed (zstd)":
             return subprocess.run(["zstd", "-c"], input=content, capture_output=True, check=True).stdout
-        case "a QCOW image":
+        case "a QCOW2 image":
             (directory / "raw").write_bytes(content)
             subprocess.run(
                 ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", directory / "raw", directory / "qcow2"], check=True
@@ -223,7 +223,7 @@ def foreign(directory: Path, kind: str) -> bytes:
 
 
 KINDS = [
-    *("a tar archive", "compressed (gzip)", "compressed (xz)", "compressed (zstd)", "a QCOW image"),
+    *("a tar archive", "compressed (gzip)", "compressed (xz)", "compressed (zstd)", "a QCOW2 image"),
     *("a dump(8) of a file system", "a cpio archive"),
 ]
 
