@@ -50,6 +50,15 @@ _LOCKED = {"crypto_LUKS": "encrypted with LUKS", "BitLocker": "encrypted with Bi
 
 
 def detect(disk: Disk, job: Job, report: Reporter) -> System:
+    """As find(), with a warning for each property that had to be found out."""
+    system = find(disk, job, report)
+    for name, found in (("OSFAMILY", system.family), ("ROOT_PARTITION", system.root_partition)):
+        if job.wishes.text(name) is None:
+            report.warning(f"Property {name} is not given: found {found}")
+    return system
+
+
+def find(disk: Disk, job: Job, report: Reporter) -> System:
     """Family and root partition. Raises GuestError for impossible properties and when nothing is recognised."""
     # The kernel may have read no table, or another one than we did.
     table = disk.reload()
@@ -57,12 +66,7 @@ def detect(disk: Disk, job: Job, report: Reporter) -> System:
     number = _root_property(job.wishes.text("ROOT_PARTITION"), table)
     if family is not None and number is not None:
         return System(family, number)
-    system = _found(disk, table, family, number, report)
-    if family is None:
-        report.warning(f"Property OSFAMILY is not given: found {system.family}")
-    if number is None:
-        report.warning(f"Property ROOT_PARTITION is not given: found {system.root_partition}")
-    return system
+    return _found(disk, table, family, number, report)
 
 
 def btrfs_root(device: str) -> str:
@@ -70,10 +74,10 @@ def btrfs_root(device: str) -> str:
 
     Raises GuestError when the file system cannot be mounted or none of its subvolumes looks like a root.
     """
-    with _looked_at(device, "btrfs") as directory:
+    with looked_at(device, "btrfs") as directory:
         if _is_root(directory):
             return ""
-    with _looked_at(device, "btrfs", "subvolid=5") as directory:
+    with looked_at(device, "btrfs", "subvolid=5") as directory:
         for name in _subvolumes(directory):
             if _is_root(f"{directory}/{name}"):
                 return f"subvol={name}"
@@ -83,6 +87,17 @@ def btrfs_root(device: str) -> str:
         f"no subvolume of the btrfs on {device} holds /etc/fstab or /etc/os-release; "
         "make the root the default subvolume, or correct the property ROOT_PARTITION"
     )
+
+
+@contextmanager
+def looked_at(device: str, kind: str, options: str = "") -> Iterator[str]:
+    """The directory where `device` is mounted read-only. Raises GuestError."""
+    Path(_LOOK_AT).mkdir(parents=True, exist_ok=True)
+    mount_for_a_look(device, _LOOK_AT, kind, options)
+    try:
+        yield _LOOK_AT
+    finally:
+        unmount(_LOOK_AT)
 
 
 def _family_property(text: str | None) -> OsFamily | None:
@@ -135,7 +150,7 @@ def _holds_linux(system: FileSystem, report: Reporter) -> bool:
         if system.type == "btrfs":
             btrfs_root(system.device)
             return True
-        with _looked_at(system.device, system.type) as directory:
+        with looked_at(system.device, system.type) as directory:
             return _is_root(directory)
     except GuestError as error:
         report.warning(f"Looking for the root file system: {error}")
@@ -160,17 +175,6 @@ def _nothing_found(disk: Disk, systems: Sequence[FileSystem]) -> str:
         f"no operating system is recognised on {disk.device} ({seen or 'no partition'}); set the properties OSFAMILY "
         "and ROOT_PARTITION, or EXCLUDE_ALL_TASKS=yes to deliver the image as it is"
     )
-
-
-@contextmanager
-def _looked_at(device: str, kind: str, options: str = "") -> Iterator[str]:
-    """The directory where `device` is mounted read-only. Raises GuestError."""
-    Path(_LOOK_AT).mkdir(parents=True, exist_ok=True)
-    mount_for_a_look(device, _LOOK_AT, kind, options)
-    try:
-        yield _LOOK_AT
-    finally:
-        unmount(_LOOK_AT)
 
 
 def _is_root(directory: str) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,15 +36,19 @@ class Distro:
     @classmethod
     def of(cls, guest: Guest) -> Distro:
         """Ask os-release first, then the marker files. Never fails for want of an answer: that is Family.UNKNOWN."""
-        for path in _OS_RELEASE:
-            if guest.is_file(path):
-                found = from_os_release(parse_os_release(guest.read_text(path)))
-                if found.family is not Family.UNKNOWN:
-                    return found
+        for members in os_releases(guest):
+            found = from_os_release(members)
+            if found.family is not Family.UNKNOWN:
+                return found
         for path, family in _MARKERS:
             if guest.exists(path):
                 return cls(family, str(family))
         return cls(Family.UNKNOWN)
+
+
+def os_releases(guest: Guest) -> Iterator[Mapping[str, str]]:
+    """The members of each os-release of the guest, the one that counts first. Raises GuestError."""
+    return (parse_os_release(guest.read_text(path)) for path in _OS_RELEASE if guest.is_file(path))
 
 
 def parse_os_release(text: str) -> Mapping[str, str]:

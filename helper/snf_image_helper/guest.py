@@ -112,6 +112,11 @@ class Guest:
                     return None
                 raise
 
+    def head(self, path: str, length: int) -> bytes:
+        """The first bytes of a regular file of any size, at most `length`."""
+        with _explained(path), self._regular(path) as file:
+            return os.pread(file, length, 0)
+
     @overload
     def read_text(self, path: str) -> str: ...
     @overload

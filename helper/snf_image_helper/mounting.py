@@ -17,7 +17,16 @@ from pathlib import Path
 from snf_image_helper import fstab
 from snf_image_helper.detection import btrfs_root
 from snf_image_helper.disk import Disk
-from snf_image_helper.filesystems import MOUNTABLE, FileSystem, check_writable, mount, probe, spelled, unmount
+from snf_image_helper.filesystems import (
+    MOUNTABLE,
+    FileSystem,
+    check_writable,
+    mount,
+    mount_for_a_look,
+    probe,
+    spelled,
+    unmount,
+)
 from snf_image_helper.fstab import Entry, printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
@@ -31,14 +40,17 @@ _FIRST_DISK = re.compile(r"/dev/(?:(?:s|v|h|xv)da|nvme0n1p|mmcblk0p)([1-9][0-9]{
 
 
 @contextmanager
-def mounted(disk: Disk, system: System, report: Reporter, *, only: frozenset[str] | None = None) -> Iterator[Guest]:
+def mounted(
+    disk: Disk, system: System, report: Reporter, *, only: frozenset[str] | None = None, read_only: bool = False
+) -> Iterator[Guest]:
     """The guest with everything mounted, `guest.mounts` filled; flushed and unmounted at the end, deepest first.
 
-    With `only`, nothing but the root and these mount points is mounted, and the latter are as good as nofail.
+    With `only`, nothing but the root and these mount points is mounted, and the latter are as good as nofail. With
+    `read_only` the devices are not touched, journals included.
     Reports MountImage and UmountImage. Raises GuestError when the root or what fstab demands cannot be mounted or
     unmounted; a failure of the body is raised instead, after unmounting.
     """
-    mounts = _Mounts()
+    mounts = _Mounts(read_only)
     with ExitStack() as cleanup:
         cleanup.callback(mounts.abandon)
         with reported(MOUNT_IMAGE, report):
@@ -62,17 +74,20 @@ class _Mount:
 class _Mounts:
     """What is mounted, in order. The paths are the helper's, without links in them."""
 
+    read_only: bool
     stack: list[_Mount] = field(default_factory=list)
 
     def add(self, system: FileSystem, path: str, options: str = "", *, at: str | None = None) -> None:
         """Mount at `path`; `at` is another name of the same directory that nobody can exchange. Raises GuestError."""
-        mount(system.device, at or path, system.type, options)
+        put = mount_for_a_look if self.read_only else mount
+        put(system.device, at or path, system.type, options)
         self.stack.append(_Mount(system.device, path))
-        check_writable(system.device, path)
+        if not self.read_only:
+            check_writable(system.device, path)
 
     def release(self) -> None:
         """Flush and unmount all, the last one first. Raises GuestError."""
-        for done in self.stack:
+        for done in () if self.read_only else self.stack:
             check_writable(done.device, done.path)
         while self.stack:
             unmount(self.stack[-1].path)

@@ -26,7 +26,7 @@ def run_overridden(name: str, guest: Guest, job: Job, normal: Callable[[], None]
 
     Raises GuestError when the image brings several programs for it, and ProcessError when one fails.
     """
-    path = find_override(name, guest) if job.wishes.flag(PROPERTY) else None
+    path = override_for(name, guest, job)
     if path is None:
         normal()
         return
@@ -39,6 +39,11 @@ def run_overridden(name: str, guest: Guest, job: Job, normal: Callable[[], None]
             raise ProcessError(path, f"post-exec failed with status {after.status}", after.stderr)
     elif before.status:
         raise ProcessError(path, f"pre-exec failed with status {before.status}", before.stderr)
+
+
+def override_for(name: str, guest: Guest, job: Job) -> str | None:
+    """As find_override(), if the image may override anything at all."""
+    return find_override(name, guest) if job.wishes.flag(PROPERTY) else None
 
 
 def find_override(name: str, guest: Guest) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -83,11 +83,12 @@ class Partition:
 
 @dataclass(frozen=True)
 class PartitionTable:
-    """Partitions in the order of their numbers."""
+    """Partitions in the order of their numbers. `identity` is the disk's GUID or signature."""
 
     kind: TableKind
     sector_size: int
     partitions: tuple[Partition, ...] = ()
+    identity: str = field(default="", compare=False)
 
     def partition(self, number: int) -> Partition | None:
         """The partition of that number, if there is one."""
@@ -141,7 +142,8 @@ def parse_sfdisk(text: str) -> PartitionTable:
         if label not in {"dos", "gpt"}:
             raise GuestError(f"the partition table is of kind {label}; only msdos and gpt can be customised")
         partitions = tuple(_partition(found, item) for item in found.get("partitions", ()))
-        table = PartitionTable(TableKind(label), int(found.get("sectorsize", 512)), partitions)
+        sector_size = int(found.get("sectorsize", 512))
+        table = PartitionTable(TableKind(label), sector_size, partitions, str(found.get("id", "")))
     except (ValueError, KeyError, TypeError) as error:
         raise GuestError(f"the partition table cannot be understood ({error!r}); repair it with sfdisk") from error
     return replace(table, partitions=tuple(sorted(table.partitions, key=lambda item: item.number)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from snf_image_shared.report import Event, EventKind
+from snf_image_shared.report import PIECE, Event, EventKind
 
 
 class Reporter:
@@ -45,6 +45,12 @@ class Reporter:
     def stderr(self, text: str) -> None:
         """The last lines of a failed program."""
         self._send(EventKind.STDERR, text)
+
+    def findings(self, document: bytes) -> None:
+        """What an inspection has found: JSON in ASCII, of at most findings.LARGEST bytes."""
+        text = document.decode("ascii")
+        for start in range(0, len(text), PIECE):
+            self._send(EventKind.FINDING, text[start : start + PIECE])
 
     def _send(self, kind: EventKind, text: str) -> None:
         self._write(Event(kind, text).encode())

@@ -52,7 +52,8 @@ class Task(Generic[Subject]):
     """One named change. `run` gets the disk or the mounted guest, the job and the reporter.
 
     `skip` answers why the job gives this task nothing to do, or None. `excludable` is false for the tasks that
-    EXCLUDE_TASK_<NAME> never reached; `resizes` ones also heed EXCLUDE_FILESYSTEMRESIZE_TASKS.
+    EXCLUDE_TASK_<NAME> never reached; `resizes` ones also heed EXCLUDE_FILESYSTEMRESIZE_TASKS. `decides` says what it
+    only decides when it sees disk or guest, for who reads a plan.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task(Generic[Subject]):
     excludable: bool = True
     resizes: bool = False
     skip: Callable[[Job], str | None] = lambda job: None
+    decides: str = ""
 
     @property
     def exclude_property(self) -> str:
@@ -75,12 +77,13 @@ class Task(Generic[Subject]):
 class Step(Generic[Subject]):
     """A task after planning; `skipped` is the reason why it does nothing, or None when it runs.
 
-    A quiet step does not concern this guest at all and is not worth a line.
+    A quiet step does not concern this guest at all and is not worth a line; an excluded one was turned off.
     """
 
     task: Task[Subject]
     skipped: str | None = None
     quiet: bool = False
+    excluded: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,13 +200,13 @@ def _step(task: Task[Subject], job: Job, system: System, *, mounted: bool) -> St
     if task.cloud_init is CloudInit.ONLY and not cloud_init:
         return Step(task, "CLOUD_INIT is not set", quiet=True)
     if wishes.flag("EXCLUDE_ALL_TASKS"):
-        return Step(task, "EXCLUDE_ALL_TASKS is set")
+        return Step(task, "EXCLUDE_ALL_TASKS is set", excluded=True)
     if task.excludable and wishes.flag(task.exclude_property):
-        return Step(task, f"{task.exclude_property} is set")
+        return Step(task, f"{task.exclude_property} is set", excluded=True)
     if task.resizes and wishes.flag("EXCLUDE_FILESYSTEMRESIZE_TASKS"):
-        return Step(task, "EXCLUDE_FILESYSTEMRESIZE_TASKS is set")
+        return Step(task, "EXCLUDE_FILESYSTEMRESIZE_TASKS is set", excluded=True)
     if mounted and wishes.flag("EXCLUDE_MOUNTED_TASKS"):
-        return Step(task, "EXCLUDE_MOUNTED_TASKS is set")
+        return Step(task, "EXCLUDE_MOUNTED_TASKS is set", excluded=True)
     if task.cloud_init is CloudInit.OFF and cloud_init:
         return Step(task, "CLOUD_INIT is set: cloud-init does it in the guest")
     return Step(task, task.skip(job))

@@ -14,16 +14,20 @@ from snf_image_shared import codec
 from snf_image_shared.errors import HelperError
 from snf_image_shared.properties import Properties
 
-JOB_VERSION = 2
+JOB_VERSION = 3
 JOB_FILE = "job.json"
 FLOPPY_LABEL = "SNFIMAGE"
 
 
 class Action(StrEnum):
-    """What the helper does: CREATE makes an image the instance's own, RENAME only changes the guest's host name."""
+    """What the helper does: CREATE makes an image the instance's own, RENAME only changes the guest's host name.
+
+    INSPECT says what is on the disk, which it may only read, and what a CREATE with the rest of the job would do.
+    """
 
     CREATE = "create"
     RENAME = "rename"
+    INSPECT = "inspect"
 
 
 class Ipv4Method(StrEnum):
@@ -114,6 +118,7 @@ class Secrets:
 class Job:
     """`disks` are the virtio serial numbers of the instance's disks in Ganeti's order; only the first is customised.
 
+    An INSPECT has the first disk alone in its VM, however many are named.
     `hostname` is what the guest is to be called: the instance's name, unless the user gave another. For a RENAME
     `old_hostname` is what it is called if nobody changed it by hand; `image_format` is "" then.
     `environment` is what custom tasks see besides the properties (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal

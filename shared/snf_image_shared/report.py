@@ -14,11 +14,12 @@ from snf_image_shared import codec
 RESULT_SUCCESS = "SUCCESS"
 NOT_RENAMED = "The guest is not renamed"  # begins the warning of a rename that has left the guest alone
 MAX_LINE = 16384  # bytes, newline included
+PIECE = 1000  # characters of a document that is sent in pieces, all of them ASCII
 _MAX_TEXT = 2000  # characters; JSON's \uXXXX makes six bytes of one, and astral ones twelve
 
 
 class EventKind(StrEnum):
-    """The kinds of event; READY is the first byte the host waits for."""
+    """The kinds of event; READY is the first byte the host waits for, FINDING a piece of what an INSPECT found."""
 
     READY = "ready"
     TASK_START = "task-start"
@@ -26,6 +27,7 @@ class EventKind(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     STDERR = "stderr"
+    FINDING = "finding"
 
 
 class ReportError(ValueError):
@@ -34,7 +36,7 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Event:
-    """`text` is a task's name, a message, several lines of standard error, or the helper's version (READY)."""
+    """`text` is a task's name, a message, lines of standard error, a piece of a document, or the helper's version."""
 
     kind: EventKind
     text: str

@@ -15,6 +15,7 @@ from snf_image_helper.guest import Guest
 from snf_image_helper.network import ifupdown, name_servers, netplan, networkd, networkmanager
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.rendering import Facts, Rendered
+from snf_image_shared.properties import Properties
 
 
 class Renderer(StrEnum):
@@ -52,6 +53,11 @@ def choose(guest: Guest) -> Renderer | None:
     if classic and (configured or not (managed and is_enabled(guest, _NETWORKMANAGER_UNIT))):
         return Renderer.IFUPDOWN
     return Renderer.NETWORKMANAGER if managed else None
+
+
+def chosen(guest: Guest, wishes: Properties) -> Renderer | None:
+    """What ConfigureNetwork writes for: as choose(), unless a property asks for NetworkManager."""
+    return Renderer.NETWORKMANAGER if wishes.flag("NM_NETWORKING") else choose(guest)
 
 
 def files_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Rendered:

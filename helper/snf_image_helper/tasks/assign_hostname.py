@@ -110,5 +110,9 @@ def _replace_assignments(guest: Guest, family: Family, name: str) -> bool:
 
 
 TASK: Task[Guest] = Task(
-    "AssignHostname", assign_hostname, families=LINUX_ONLY, after=(MOUNT_IMAGE, "InitializeDatasource")
+    "AssignHostname",
+    assign_hostname,
+    families=LINUX_ONLY,
+    after=(MOUNT_IMAGE, "InitializeDatasource"),
+    decides="the files of the distribution",
 )

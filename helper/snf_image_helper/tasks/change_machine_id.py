@@ -40,4 +40,6 @@ def random_id() -> str:
     return number.hex()
 
 
-TASK: Task[Guest] = Task("ChangeMachineId", change_machine_id, families=LINUX_ONLY, after=(MOUNT_IMAGE,))
+TASK: Task[Guest] = Task(
+    "ChangeMachineId", change_machine_id, families=LINUX_ONLY, after=(MOUNT_IMAGE,), decides="the files that are there"
+)

@@ -13,7 +13,7 @@ import json
 
 from snf_image_helper import cloud_init
 from snf_image_helper.guest import Guest, Ownership
-from snf_image_helper.network import Renderer, choose, files_for, netplan
+from snf_image_helper.network import Renderer, chosen, files_for, netplan
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.leftovers import forget
 from snf_image_helper.network.rendering import FileContent, Rendered
@@ -32,7 +32,7 @@ def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
                 f"NIC {card.number}: the default route by {gateway} is left out, there is another one; "
                 "give both as routes with different metrics to keep them"
             )
-    renderer = Renderer.NETWORKMANAGER if job.wishes.flag("NM_NETWORKING") else choose(guest)
+    renderer = chosen(guest, job.wishes)
     by_cloud_init = job.wishes.flag("CLOUD_INIT")
     if renderer is not None:
         write(guest, files_for(renderer, guest, cards))
@@ -75,4 +75,5 @@ TASK: Task[Guest] = Task(
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "InitializeDatasource"),
     skip=lambda job: None if job.nics else "the instance has no NIC",
+    decides="the network software that the guest uses",
 )

@@ -155,4 +155,10 @@ def _keep_private(guest: Guest, path: str) -> Ownership:
     return old if old is not None and not old.mode & 0o007 else _PRIVATE
 
 
-TASK: Task[Guest] = Task("DeleteSSHKeys", delete_ssh_keys, families=LINUX_ONLY, after=(MOUNT_IMAGE,))
+TASK: Task[Guest] = Task(
+    "DeleteSSHKeys",
+    delete_ssh_keys,
+    families=LINUX_ONLY,
+    after=(MOUNT_IMAGE,),
+    decides="the types of the keys that are there",
+)

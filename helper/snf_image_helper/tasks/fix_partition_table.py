@@ -67,4 +67,10 @@ def _skip(job: Job) -> str | None:
     return None
 
 
-TASK: Task[Disk] = Task("FixPartitionTable", fix_partition_table, cloud_init=CloudInit.OFF, skip=_skip)
+TASK: Task[Disk] = Task(
+    "FixPartitionTable",
+    fix_partition_table,
+    cloud_init=CloudInit.OFF,
+    skip=_skip,
+    decides="the last partition grows unless its type forbids",
+)

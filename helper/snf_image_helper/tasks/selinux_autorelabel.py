@@ -18,4 +18,10 @@ def selinux_autorelabel(guest: Guest, job: Job, report: Reporter) -> None:
         guest.write_text(_FLAG, "")
 
 
-TASK: Task[Guest] = Task("SELinuxAutorelabel", selinux_autorelabel, families=LINUX_ONLY, after=(MOUNT_IMAGE,))
+TASK: Task[Guest] = Task(
+    "SELinuxAutorelabel",
+    selinux_autorelabel,
+    families=LINUX_ONLY,
+    after=(MOUNT_IMAGE,),
+    decides="nothing but in Red Hat's family",
+)
