@@ -164,15 +164,16 @@ class Settings(BaseModel):
         default=8, ge=0, le=1000, description="How often a download is resumed without having got any further."
     )
     cache_dir: Directory = Field(
-        default=Path("/var/cache/snf-image"),
-        description="Where images from the network are kept, and where one lies while it has to be read out of order.",
+        default=Path("/var/cache/snf-image/images"),
+        description="Where images from the network are kept, and where one lies while it has to be read out of order: "
+        "a directory of its own, root's alone (0700), which is made if it is missing.",
     )
     cache_size: int = Field(
         default=0,
         ge=0,
         le=1 << 30,
-        description="MiB of images from the network that are kept for the next deployment. 0: none, for the node's "
-        "disk may be small; they are streamed onto the instance's disk then.",
+        description="MiB of images from the network that are kept for the next deployment; what was not used for "
+        "longest goes first. 0: none, for the node's disk may be small; they are streamed onto the instance then.",
     )
     spool_size: int = Field(
         default=65536,
