@@ -43,6 +43,10 @@ def _story(action: Action) -> Callable[[Job, Reporter], None]:
         from snf_image_helper.rename import rename  # noqa: PLC0415
 
         return rename
+    if action is Action.INSPECT:
+        from snf_image_helper.inspection import inspect  # noqa: PLC0415
+
+        return inspect
     from snf_image_helper.customize import customize  # noqa: PLC0415
 
     return customize

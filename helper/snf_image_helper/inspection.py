@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The story of an inspection: what is on the disk, and what a deployment of it would do. Nothing is written.
+
+Table, detection, mounts, network and plan are those of a deployment, so this cannot say what that would not do. What
+cannot be found is a problem in the report, never the end of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from snf_image_helper.booting import ESP, boot_of, loaders_in
+from snf_image_helper.description import described
+from snf_image_helper.detection import find, looked_at
+from snf_image_helper.disk import Disk
+from snf_image_helper.filesystems import MOUNTABLE, FileSystem, probe
+from snf_image_helper.guest import Guest
+from snf_image_helper.mounting import mounted
+from snf_image_helper.partition_types import role_of
+from snf_image_helper.partitions import Partition, PartitionTable, TableKind
+from snf_image_helper.planning import EVERYTHING_EXCLUDED, MOUNTED_EXCLUDED, nothing_planned, preview
+from snf_image_helper.problems import Problems, fact
+from snf_image_helper.reporter import Reporter
+from snf_image_helper.system import OsFamily, System
+from snf_image_shared.errors import GuestError, SnfImageError
+from snf_image_shared.findings import (
+    Findings,
+    FoundBoot,
+    FoundFileSystem,
+    FoundPartition,
+    FoundSystem,
+    FoundTable,
+    Plan,
+)
+from snf_image_shared.job import Job
+
+_KINDS = {TableKind.DOS: "mbr", TableKind.GPT: "gpt"}
+# Besides the root, where a part of the system may lie that is looked at.
+_MOUNT_POINTS = frozenset({"/boot", "/boot/efi", "/efi", "/etc", "/usr", "/var", "/var/lib"})
+
+
+def inspect(job: Job, report: Reporter) -> None:
+    """Report the findings. Raises GuestError when the helper VM has no disk at all."""
+    report.findings(inspect_disk(Disk.open(job.disks[:1]), job).dump())
+
+
+def inspect_disk(disk: Disk, job: Job) -> Findings:
+    """All that can be found on a disk that may be anything."""
+    problems = Problems()
+    table, boot = None, FoundBoot()
+    on: Mapping[int, FoundFileSystem] = {}
+    with problems.noted():
+        table = disk.table
+    loaders: list[str] = []
+    with problems.noted():
+        on = _contents(disk, disk.reload(), loaders, problems)
+    with problems.noted():
+        boot = boot_of(disk, tuple(loaders), problems)
+    system, plan = _system(disk, job, problems)
+    return Findings(
+        size=disk.sectors * disk.sector_size,
+        sector_size=disk.sector_size,
+        table=_found_table(table, on) if table else None,
+        content=_bare(disk, problems) if table is None else FoundFileSystem(),
+        boot=boot,
+        system=system,
+        problems=problems.texts,
+        plan=plan,
+    )
+
+
+def _contents(
+    disk: Disk, table: PartitionTable, loaders: list[str], problems: Problems
+) -> Mapping[int, FoundFileSystem]:
+    """What lies on each partition; `loaders` gets those of the EFI system partitions."""
+    partitions = [item for item in table.partitions if not item.is_extended]
+    seen = probe([disk.partition_device(item.number) for item in partitions])
+    found = {}
+    for item in partitions:
+        system = seen[disk.partition_device(item.number)]
+        found[item.number] = FoundFileSystem(system.type, fact(system.label), fact(system.uuid))
+        if system.type in MOUNTABLE:
+            with problems.noted():
+                found[item.number] = _measured(system, found[item.number], item, loaders)
+    return found
+
+
+def _measured(system: FileSystem, found: FoundFileSystem, partition: Partition, loaders: list[str]) -> FoundFileSystem:
+    with looked_at(system.device, system.type) as directory:
+        room = os.statvfs(directory)
+        if partition.fixed_role == ESP:
+            loaders += loaders_in(directory)
+    unit = room.f_frsize
+    used = max(0, room.f_blocks - room.f_bfree)
+    return replace(found, size=room.f_blocks * unit, used=used * unit, free=room.f_bfree * unit)
+
+
+def _bare(disk: Disk, problems: Problems) -> FoundFileSystem:
+    with problems.noted():
+        system = probe([disk.device])[disk.device]
+        return FoundFileSystem(system.type, fact(system.label), fact(system.uuid))
+    return FoundFileSystem()
+
+
+def _found_table(table: PartitionTable, on: Mapping[int, FoundFileSystem]) -> FoundTable:
+    unit = table.sector_size
+    partitions = (
+        FoundPartition(
+            number=item.number,
+            start=item.start * unit,
+            size=item.size * unit,
+            type=item.type,
+            role=role_of(item),
+            name=fact(item.name),
+            uuid=item.uuid,
+            attributes=fact(item.attributes),
+            is_bootable=item.bootable,
+            content=on.get(item.number, FoundFileSystem()),
+        )
+        for item in table.partitions
+    )
+    return FoundTable(_KINDS[table.kind], table.identity, tuple(partitions))
+
+
+def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | None, Plan]:
+    """The system on the disk and what a deployment does with it; both end where nothing more is known."""
+    try:
+        system = find(disk, job, problems.report)
+    except SnfImageError as error:
+        problems.add(str(error))
+        return None, _planned(job, None, None, str(error))
+    found = FoundSystem(str(system.family), system.root_partition)
+    if system.family is not OsFamily.LINUX:
+        problems.add(f"the system is {system.family}, and this version looks into Linux alone")
+        return found, _planned(job, system, None)
+    failure = ""
+    for only in (None, _MOUNT_POINTS):
+        try:
+            with mounted(disk, system, problems.report, only=only, read_only=True) as guest:
+                plan = _planned(job, system, guest, failure)
+                return described(found, guest, job, problems), plan
+        except GuestError as error:
+            problems.add(str(error))
+            failure = failure or str(error)
+    return found, _planned(job, system, None, failure)
+
+
+def _planned(job: Job, system: System | None, guest: Guest | None, failure: str = "") -> Plan:
+    """What a deployment does; `failure` is where it would end."""
+    if job.wishes.flag(EVERYTHING_EXCLUDED):
+        return nothing_planned()
+    if system is None:
+        return Plan(refusal=failure)
+    try:
+        plan = preview(job, system, guest)
+    except SnfImageError as error:
+        return Plan(refusal=str(error))
+    return plan if job.wishes.flag(MOUNTED_EXCLUDED) else replace(plan, refusal=failure)
