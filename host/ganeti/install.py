@@ -54,6 +54,7 @@ class Start:
     module: str
     arguments: str
     template: str = "script.in"
+    function: str = "main"
 
 
 def main() -> None:
@@ -110,6 +111,10 @@ def install_os_definition(places: Places) -> None:
         command = places.prefix / "sbin" / name
         _script(places, command, Start("snf_image_helper_builder.cli", function, "helper-command.in"))
     _script(places, places.prefix / "sbin/snf-image-config", Start("snf_image_host.config_command", "ROOT"))
+    for name in ("snf-image-cache",):
+        _script(
+            places, places.prefix / "sbin" / name, Start("snf_image_host.cli", f'"{name}", ROOT', function="operate")
+        )
 
 
 def install_settings(places: Places) -> None:
@@ -154,6 +159,7 @@ def _script(places: Places, path: Path, start: Start) -> None:
         "@DEPTH@": str(len(path.parts) - 2),
         "@LIBDIR@": str(places.library.relative_to("/")),
         "@MODULE@": start.module,
+        "@FUNCTION@": start.function,
         "@ARGUMENTS@": start.arguments,
     }
     for mark, value in values.items():

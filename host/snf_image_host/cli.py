@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The five scripts that Ganeti calls: exception -> one line -> exit code."""
+"""The five scripts that Ganeti calls, and the operator's commands: exception -> one line -> exit code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import resource
 import signal
 import sys
 import traceback
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from snf_image_host.kernel import forget_environment
 from snf_image_host.progress import printable
@@ -47,8 +49,22 @@ def main(command: str, root: Path, argv: list[str] | None = None) -> int:
     env = dict(os.environ)
     os.environ.clear()
     forget_environment()
+    return _ended(command, lambda: _script(command)(env, root))
+
+
+def operate(command: str, root: Path, argv: list[str] | None = None) -> int:
+    """Run one of the operator's commands, which has options of its own, to its exit code, as main() does."""
+    module = _command(command)
+    options = module.parser().parse_args(argv)
+    for number in _ENDING:
+        signal.signal(number, _end)
+    return _ended(command, lambda: module.run(options, root))
+
+
+def _ended(command: str, work: Callable[[], None]) -> int:
+    """The exit code that says how `work` ended; the last line of standard error says why."""
     try:
-        _script(command)(env, root)
+        work()
     except SystemExit as end:
         _say(
             f"[ERROR] {command} was ended by {signal.Signals(int(end.code or 0) - 128).name}; everything is cleaned up"
@@ -88,6 +104,23 @@ def _script(command: str) -> Callable[[Mapping[str, str], Path], None]:
             return rename
         case _:
             raise RequestError(f"{command!r} is no script of the Ganeti OS interface")
+
+
+class _Command(Protocol):
+    """What the module of a command offers; `run` raises SnfImageError."""
+
+    def parser(self) -> ArgumentParser: ...
+    def run(self, options: Namespace, root: Path) -> None: ...
+
+
+def _command(command: str) -> _Command:
+    match command:
+        case "snf-image-cache":
+            from snf_image_host import cache_command  # noqa: PLC0415
+
+            return cache_command
+        case _:
+            raise RequestError(f"{command!r} is none of the operator's commands")
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -43,6 +43,7 @@ class Life:
     installed: frozenset[str]
     said: str
     modes: str
+    cache: str
     verified: Finished
     settings: str
     check: Finished
@@ -75,6 +76,7 @@ def life(node: Node) -> Life:
     said = _install(node, "debs")
     installed = _files(node)
     modes = node.run("sh", "-c", f"stat -L -c '%a %U:%G %n' {OS} {OS}/*")
+    cache = node.run("stat", "-c", "%a %U %F", "/var/cache/snf-image/images")
     environment = ("env", "-i", "PATH=/sbin:/bin:/usr/sbin:/usr/bin", "OS_API_VERSION=20", "OS_VARIANT=default")
     verified = node.try_(*environment, "OSP_IMG_ID=x", "OSP_IMG_FORMAT=diskdump", f"{OS}/verify", "parameters")
     settings = node.run("snf-image-config", "show")
@@ -92,7 +94,9 @@ def life(node: Node) -> Life:
     node.run("dpkg", "--remove", *OURS)
     removed = _files(node)
     node.run("dpkg", "--purge", *OURS)
-    return Life(before, installed, said, modes, verified, settings, check, interfaces, upgraded, removed, _files(node))
+    return Life(
+        before, installed, said, modes, cache, verified, settings, check, interfaces, upgraded, removed, _files(node)
+    )
 
 
 def test_they_install_without_any_network(life: Life) -> None:
@@ -112,6 +116,10 @@ def test_ganeti_finds_its_files_with_the_right_modes(life: Life) -> None:
     scripts = dict.fromkeys(("create", "import", "export", "rename", "verify", "snf-image"), "755 root:root")
     files = dict.fromkeys(("ganeti_api_version", "parameters.list", "variants.list"), "644 root:root")
     assert modes == scripts | files
+
+
+def test_the_cache_s_directory_is_root_s_alone(life: Life) -> None:
+    assert life.cache.strip() == "700 root directory"
 
 
 def test_the_code_runs_at_once(life: Life) -> None:
@@ -179,7 +187,7 @@ def test_purge_gets_past_links_and_mount_points(node: Node, life: Life) -> None:
         node.write(path, "")
     node.run("dpkg", "--purge", *OURS)
     node.run("umount", "/var/cache/snf-image")
-    node.run("rmdir", "/var/cache/snf-image")
+    node.run("rmdir", "/var/cache/snf-image/images", "/var/cache/snf-image")
     assert node.run("ls", "-A", "/opt/images").split() == ["debian.diskdump"]
     node.run("rm", "/var/lib/snf-image")
     node.run("mv", "--no-target-directory", "/opt/images", "/var/lib/snf-image")

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PAGES = (
     "snf-image-update-helper.8",
     "snf-image-dump-helper.8",
+    "snf-image-cache.8",
     "snf-image-config.8",
     "snf-image.conf.5",
     "snf-image.7",
