@@ -106,7 +106,7 @@ def _answer_file(request: Request, settings: Settings, progress: Progress) -> st
 
 def _terms(settings: Settings, guard: BootGuard | None) -> Terms:
     courtesy = Courtesy(settings.copy_bandwidth << 20, settings.copy_idle)
-    return Terms(guard.fd if guard else None, courtesy, settings.clear_disk)
+    return Terms(guard.fd if guard else None, courtesy, settings.clear_disk, settings.copy_verify)
 
 
 def _fill(image: Image | None, disk: Target, progress: Progress, terms: Terms) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from snf_image_host.courtesy import NO_COURTESY, Courtesy, Pace
+from snf_image_host.tally import TALLY_SIZE, Tally
 from snf_image_host.targets import EDGE, Target
 from snf_image_shared.errors import ImageError
 
@@ -26,7 +27,7 @@ def edges_last(
     """A view of the disk with memory of its own, for the length of the block."""
     fd = os.memfd_create("edges", os.MFD_CLOEXEC)
     try:
-        os.ftruncate(fd, 2 * EDGE)
+        os.ftruncate(fd, 2 * EDGE + TALLY_SIZE)
         yield EdgesLast(target, start, fd, memoryview(mmap.mmap(fd, 2 * EDGE)), alive, courtesy)
     finally:
         os.close(fd)
@@ -37,9 +38,9 @@ class EdgesLast:
     """The disk, seen from where the image begins on it.
 
     `start` is that place in bytes: 0, or EDGE when a prologue comes before. `memory_fd` is a memory file of EDGE bytes
-    for the head of the disk and EDGE for its tail, zeros at first, and `memory` its content. `alive` is a descriptor to
-    be held by every process that writes to the disk on its own: while one does, the boot guard waits with its wipe. It
-    keeps the same `courtesy`. All offsets below are the image's.
+    for the head of the disk and EDGE for its tail, zeros at first, which are `memory`, and of the tally. `alive` is a
+    descriptor to be held by every process that writes to the disk on its own: while one does, the boot guard waits with
+    its wipe. It keeps the same `courtesy`. All offsets below are the image's.
     """
 
     target: Target
@@ -52,6 +53,11 @@ class EdgesLast:
     @cached_property
     def _pace(self) -> Pace:
         return Pace(self.courtesy.bandwidth)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """Of what was written to the disk, but for what is in memory; the same in a process that shares the memory."""
+        return Tally(memoryview(mmap.mmap(self.memory_fd, TALLY_SIZE, offset=2 * EDGE)), self.target.size)
 
     @property
     def room(self) -> int:
@@ -71,6 +77,8 @@ class EdgesLast:
             if kept is None:
                 self._pace.spend(len(piece))
                 self.target.write_sparsely(piece, first)
+                if self.tally.is_wanted:
+                    self.tally.add(piece, first)
             else:
                 self.memory[kept : kept + len(piece)] = piece
 
@@ -89,20 +97,20 @@ class EdgesLast:
 
         To be called when everything else is on stable storage; then these are.
         """
-        head, tail = self._borders()
+        head, tail = self.borders()
         self.target.write_sparsely(self.memory[EDGE : EDGE + self.target.size - tail], tail)
         self.target.flush()
         self.target.write_sparsely(self.memory[:head], 0)
         self.target.flush()
 
-    def _borders(self) -> tuple[int, int]:
-        """Where the head ends on the disk, and where the tail begins."""
+    def borders(self) -> tuple[int, int]:
+        """Where the head ends on the disk, and where the tail begins: what is between is not in memory."""
         head = min(EDGE, self.target.size)
         return head, max(head, self.target.size - EDGE)
 
     def _parts(self, start: int, end: int) -> list[tuple[int, int, int | None]]:
         """A range of the disk cut at the borders, each part with its place in `memory` if it is kept there."""
-        head, tail = self._borders()
+        head, tail = self.borders()
         cuts = ((start, min(end, head), start), (max(start, head), min(end, tail), None))
         last = max(start, tail)
         return [part for part in (*cuts, (last, end, EDGE + last - tail)) if part[0] < part[1]]

@@ -39,6 +39,8 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
     origin = find_origin(wanted, settings, progress)
     with ExitStack() as stack:
         integrity = stack.enter_context(integrity_of(wanted.checksums, origin, settings))
+        for warning in integrity.warnings:
+            progress.warning(warning)
         content = stack.enter_context(cached(Ordered(origin, wanted, integrity), settings, progress))
         for warning in content.warnings if isinstance(content, Source) else ():
             progress.warning(warning)
@@ -61,6 +63,7 @@ def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> 
 
 
 def _as_it_is(opened: Opened) -> Image:
+    opened.integrity.fetched_is_content()
     if isinstance(opened.content, Source):
         return PlainImage(opened.content, opened.integrity, opened.img_format)
     return StreamedImage(opened.content, opened.integrity, opened.img_format)

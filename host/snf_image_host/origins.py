@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from snf_image_host.image_names import local_name
-from snf_image_host.sources import Source, open_source
+from snf_image_host.sources import Source, open_below, open_source
 from snf_image_host.streams import Stream
+from snf_image_shared.errors import ImageError
+
+LARGEST_SIDECAR = 1 << 20  # bytes of a file beside an image
 
 
 class OriginKind(StrEnum):
@@ -36,7 +42,9 @@ class Origin(Protocol):
         """The image itself, for the length of the block. Raises ImageError, RequestError, ConfigurationError."""
 
     def beside(self, name: str) -> bytes | None:
-        """A small file of that name that lies where the image does; None if there is none. Raises ImageError."""
+        """A small file of that name that lies where the image does; None if there is none. Raises ImageError,
+
+        also for one of more than LARGEST_SIDECAR bytes."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +63,34 @@ class LocalOrigin:
 
     @property
     def basename(self) -> str:
-        return local_name(self.img_id)[0].rpartition("/")[2]
+        return self._path.rpartition("/")[2]
 
     def open(self) -> AbstractContextManager[Source | Stream]:
         """The file. A name that does not exist is tried again as `NAME.<img_format>` (contract 4.2)."""
         return open_source(self.img_id, self.image_dir, self.img_format)
 
     def beside(self, name: str) -> bytes | None:
-        """Not looked for yet."""
-        return None
+        """As Origin says. It is found as the image is: no symbolic link, no way out of the directory."""
+        directory, slash, _ = self._path.rpartition("/")
+        what = f"{name} beside {self.name}"
+        fd = open_below(self.image_dir, directory + slash + name, what)
+        if fd is None:
+            return None
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_SIDECAR:
+                raise ImageError(f"{what} is no file of at most {LARGEST_SIDECAR} bytes: publish it again")
+            try:
+                return file.read(LARGEST_SIDECAR)
+            except OSError as error:
+                raise ImageError(f"{what} cannot be read: {error.strerror}; check the storage it lies on") from error
+
+    @cached_property
+    def _path(self) -> str:
+        """The image's own below the directory: with or without the extension."""
+        name, _ = local_name(self.img_id)
+        fd = open_below(self.image_dir, name, self.name)
+        if fd is None:
+            return f"{name}.{self.img_format}"
+        os.close(fd)
+        return name

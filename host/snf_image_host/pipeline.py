@@ -19,6 +19,7 @@ from snf_image_host.edges import EdgesLast, edges_last
 from snf_image_host.integrity import InOrder, Integrity
 from snf_image_host.progress import Progress
 from snf_image_host.prologue import check_addressable, put_prologue, size_on_disk, start_of_image
+from snf_image_host.read_back import OnDisk
 from snf_image_host.recipes import Recipe
 from snf_image_host.sources import Extent, Readable, Source
 from snf_image_host.streams import Stream, read_full
@@ -132,11 +133,15 @@ def check_fits(image: Image, target: Target) -> None:
 
 @dataclass(frozen=True)
 class Terms:
-    """How a copy is made: `alive` and `courtesy` are for EdgesLast, `clears_rest` zeroes what the image leaves."""
+    """How a copy is made: `alive` and `courtesy` are for EdgesLast, `clears_rest` zeroes what the image leaves.
+
+    With `reads_back` the disk has to give back what was written.
+    """
 
     alive: int | None = None
     courtesy: Courtesy = NO_COURTESY
     clears_rest: bool = False
+    reads_back: bool = False
 
 
 AS_USUAL = Terms()
@@ -153,14 +158,18 @@ def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USU
     try:
         start = start_of_image(image.img_format)
         with edges_last(target, start, terms.alive, terms.courtesy) as disk:
+            if terms.reads_back:
+                disk.tally.want()
             with terms.courtesy.kept():
                 size = image.fill(disk, progress)
                 if terms.clears_rest:
                     _zero(disk, disk.rounded(size), disk.room)
             target.flush()
-            image.integrity.check(image.name)
+            on_disk = OnDisk(disk, size, terms.reads_back, progress)
+            image.integrity.check(image.name, on_disk)
             put_prologue(disk, image.img_format, size)
             disk.release()
+            on_disk.check_ends()
     except BaseException:
         target.wipe_ends()
         raise

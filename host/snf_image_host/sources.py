@@ -162,6 +162,40 @@ def open_source(img_id: str, image_dir: Path, img_format: str = "diskdump") -> I
         os.close(source.fd)
 
 
+def open_below(image_dir: Path, name: str, what: str) -> int | None:
+    """A descriptor opened without blocking, or None if there is no such file. Messages call it `what`.
+
+    Raises RequestError, ImageError, ConfigurationError.
+    """
+    try:
+        directory = os.open(image_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(f"IMAGE_DIR {image_dir} cannot be opened: {error.strerror}; create it") from error
+    try:
+        return kernel.open_beneath(directory, name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        match error.errno:
+            case errno.ENOENT | errno.ENOTDIR:
+                return None
+            case errno.EXDEV:
+                raise RequestError(f"OS parameter img_id: {what} leaves {image_dir}: name a file below it") from error
+            case errno.ELOOP:
+                raise ImageError(
+                    f"{what} is or passes a symbolic link: put the file itself into {image_dir}"
+                ) from error
+            case errno.ENOSYS | errno.EPERM:
+                raise ConfigurationError(
+                    "openat2 is not available: snf-image needs Linux 5.6 or later without a filter on it"
+                ) from error
+            case _:
+                raise ImageError(
+                    f"{what} cannot be opened in {image_dir}: {error.strerror}; "
+                    "it must be a regular file that root can read"
+                ) from error
+    finally:
+        os.close(directory)
+
+
 @contextmanager
 def open_device(path: Path) -> Iterator[Source]:
     """Open an instance's disk, block device or file, for reading only, as export does.
@@ -190,10 +224,10 @@ def open_device(path: Path) -> Iterator[Source]:
 
 def _open_local(img_id: str, image_dir: Path, img_format: str) -> Source:
     name, warnings = local_name(img_id)
-    fd = _open_below(image_dir, name, img_id)
+    fd = open_below(image_dir, name, f"image {img_id!r}")
     if fd is None:
         fallback = f"{name}.{img_format}"
-        fd = _open_below(image_dir, fallback, img_id)
+        fd = open_below(image_dir, fallback, f"image {img_id!r}")
         if fd is None:
             raise ImageError(
                 f"image {img_id!r}: there is no file {name!r} in {image_dir}: correct img_id or put it there"
@@ -205,39 +239,6 @@ def _open_local(img_id: str, image_dir: Path, img_format: str) -> Source:
         raise ImageError(f"image {img_id!r} is not a regular file: put the image itself into {image_dir}")
     os.set_blocking(fd, True)
     return Source(f"image {img_id!r}", status.st_size, fd, warnings=warnings, modified=status.st_mtime_ns)
-
-
-def _open_below(image_dir: Path, name: str, img_id: str) -> int | None:
-    """A descriptor opened without blocking, or None if there is no such file."""
-    try:
-        directory = os.open(image_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigurationError(f"IMAGE_DIR {image_dir} cannot be opened: {error.strerror}; create it") from error
-    try:
-        return kernel.open_beneath(directory, name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        match error.errno:
-            case errno.ENOENT | errno.ENOTDIR:
-                return None
-            case errno.EXDEV:
-                raise RequestError(
-                    f"OS parameter img_id: {img_id!r} leaves {image_dir}: name a file below it"
-                ) from error
-            case errno.ELOOP:
-                raise ImageError(
-                    f"image {img_id!r} is or passes a symbolic link: put the file itself into {image_dir}"
-                ) from error
-            case errno.ENOSYS | errno.EPERM:
-                raise ConfigurationError(
-                    "openat2 is not available: snf-image needs Linux 5.6 or later without a filter on it"
-                ) from error
-            case _:
-                raise ImageError(
-                    f"image {img_id!r} cannot be opened in {image_dir}: {error.strerror}; "
-                    "it must be a regular file that root can read"
-                ) from error
-    finally:
-        os.close(directory)
 
 
 def _aligned_down(number: int) -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 from snf_image_host import kernel
 from snf_image_host.buffers import huge_pages
 from snf_image_host.drives import Drive, RemoteDrive
+from snf_image_host.sources import Source
 from snf_image_shared.errors import DiskError
 
 EDGE = 1 << 20  # bytes at either end of a disk that decide whether it boots: boot sector, GPT, backup GPT
@@ -47,6 +48,10 @@ class Target(ABC):
     @abstractmethod
     def write(self, view: memoryview, offset: int) -> None:
         """Write all of `view` (page-aligned memory) at `offset`."""
+
+    @abstractmethod
+    def read(self, view: memoryview, offset: int, length: int) -> None:
+        """Fill the first `length` bytes of `view`, as Source.read() does, with what is on the disk and in no cache."""
 
     @abstractmethod
     def zero(self, offset: int, length: int) -> None:
@@ -131,6 +136,10 @@ class LocalTarget(Target):
                     self._write_all(view[whole:], offset + whole)
                 finally:
                     kernel.set_direct(self.fd, was_direct)
+
+    def read(self, view: memoryview, offset: int, length: int) -> None:
+        """As Target says, where the file system can pass the page cache by."""
+        Source(f"disk {self.name}", self.size, self.fd, error=DiskError).read(view, offset, length)
 
     def zero(self, offset: int, length: int) -> None:
         """Make `length` bytes at `offset` read as zeros, by the cheapest means that is sure to."""
