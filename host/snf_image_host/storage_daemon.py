@@ -52,6 +52,9 @@ class StorageDaemon:
     lifeline: int
     words: int
 
+    error = DiskError
+    cure = "check the storage behind it"
+
     def connect(self) -> socket.socket:
         """A new connection, which speaks NBD once the daemon has opened the disk. Raises DiskError."""
         connection = socket.socket(socket.AF_UNIX)

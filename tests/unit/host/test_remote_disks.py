@@ -16,7 +16,7 @@ import pytest
 
 from nbd_server import nbd_server
 from provider import GANETI_PATH, Instance, Provider
-from snf_image_host import remote_disks, storage_daemon
+from snf_image_host import nbd_client, storage_daemon
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.buffers import huge_pages
 from snf_image_host.disks import InstanceDisk
@@ -216,7 +216,7 @@ def test_storage_that_hangs_is_not_waited_for_without_end(
             opened.write(huge_pages(4096), 0)  # without it there is nothing to flush
         os.kill(server, signal.SIGSTOP)
         try:
-            monkeypatch.setattr(remote_disks, "_ANSWER_PATIENCE", 0.1)
+            monkeypatch.setattr(nbd_client, "_ANSWER_PATIENCE", 0.1)
             with pytest.raises(DiskError, match=r"nbd:unix:.*: cannot be .*: no answer in 0\.1 seconds"):
                 match opened:
                     case RemoteTarget() if verb == "write":
