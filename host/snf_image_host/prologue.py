@@ -63,7 +63,6 @@ def put_prologue(disk: EdgesLast, img_format: str, size: int) -> None:
         return
     check_addressable("the image", img_format, size)
     count = _sectors(size)
-    disk.check_room(count * SECTOR)
     written = disk.rounded(size)
     if written < count * SECTOR:
         disk.zero(written, count * SECTOR - written)
