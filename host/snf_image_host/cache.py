@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from snf_image_host.cache_directory import Scratch, read_only, room, unnamed_file
 from snf_image_host.cache_index import Entry, origin_key
 from snf_image_host.cache_store import CacheStore, cache_store
-from snf_image_host.download import NetworkOrigin, Validators
+from snf_image_host.download import NetworkOrigin
 from snf_image_host.fetching import fill_scratch
 from snf_image_host.formats import HEAD
 from snf_image_host.image_names import WantedImage
@@ -39,6 +39,7 @@ from snf_image_host.recipes import recipe_for
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source
 from snf_image_host.streams import Stream
+from snf_image_host.validators import Validators
 from snf_image_shared.errors import DiskError, ImageError
 
 _MIB = 1 << 20

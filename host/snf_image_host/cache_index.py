@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from snf_image_host.download import Validators
+from snf_image_host.validators import Validators
 
 LARGEST = 1 << 16  # bytes of a record
 

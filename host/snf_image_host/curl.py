@@ -16,7 +16,7 @@ from pathlib import Path
 
 from snf_image_host.jail import Jail, check_programs
 from snf_image_host.settings import Settings
-from snf_image_host.urls import Address, Policy, RefusedError, Url, plain
+from snf_image_host.urls import Address, Policy, RefusedError, UnknownHostError, Url, plain
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.process import SEARCH_PATH, Limits, run
@@ -30,7 +30,10 @@ _FOUND, _NOT_FOUND = 0, 2  # how getent ends
 TOO_LARGE = frozenset({23, 63, 128 + 25})
 TLS = frozenset({35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91})
 TIMED_OUT = 28
+EMPTY_REPLY = 52
 ABSENT = frozenset({19, 78})
+# Where it has never worked, there is no use in trying again soon: the URL, a log-in, a certificate is wrong.
+LASTING = TLS | ABSENT | frozenset({1, 3, 5, 6, 7, 9, 67})
 _FAILURES = {
     1: "curl on this node cannot do that scheme: install Debian's curl",
     5: "the proxy that CURL names cannot be found: correct the setting",
@@ -134,5 +137,5 @@ def _addresses(host: str, seconds: float) -> list[Address]:
     except ValueError as error:
         raise RefusedError(f"its address cannot be used: {error}") from error
     if not addresses:
-        raise RefusedError("there is no host of that name: correct the URL, or the name service of this node")
+        raise UnknownHostError("there is no host of that name: correct the URL, or the name service of this node")
     return addresses

@@ -1,72 +1,108 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An image at a URL as an Origin: one stream of bytes, however often the connection breaks."""
+"""An image at a URL as an Origin: where it may lie, what it is called, and what lies beside it."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import quote, unquote, urlsplit
 
+from snf_image_host.connection import Access, BrokenError
+from snf_image_host.curl import Curl
+from snf_image_host.download_stream import Download
+from snf_image_host.fetch import AbsentError, Fetching, read_url
+from snf_image_host.file_servers import file_server
+from snf_image_host.leash import leash
 from snf_image_host.origins import OriginKind
+from snf_image_host.patience import Patience
+from snf_image_host.setting_types import IMAGE_SCHEMES
 from snf_image_host.settings import Settings
-from snf_image_host.streams import Stream
-from snf_image_shared.errors import RequestError
+from snf_image_host.urls import Policy, RefusedError, Url
+from snf_image_host.validators import Validators
+from snf_image_shared.errors import ImageError, RequestError
 
-
-@dataclass(frozen=True)
-class Validators:
-    """What a server said of the version of a file that it gave: `etag` and `last_modified` as in its headers, "" if it
-    did not say; `size` in bytes, None if unknown.
-    """
-
-    etag: str = ""
-    last_modified: str = ""
-    size: int | None = None
-
-    @property
-    def can_be_asked(self) -> bool:
-        """Whether a server can be asked later if this is still the version that it has."""
-        return bool(self.etag or self.last_modified)
-
-
-class Download(Stream):
-    """The bytes at a URL. `validators` are of the version that is being read."""
-
-    validators: Validators
+_LARGEST_BESIDE = 1 << 20  # bytes of a file of checksums, or a signature
+_LONGEST_SHOWN = 80  # characters of the image's own name
 
 
 def is_url(img_id: str) -> bool:
     """Whether it has a scheme of those that are fetched."""
-    return img_id.partition("://")[0].lower() in {"http", "https", "ftp", "ftps"}
+    return img_id.partition(":")[0].lower() in IMAGE_SCHEMES
+
+
+def check_url(img_id: str, settings: Settings) -> None:
+    """Raise RequestError for a URL that no image can come from. Pure: nobody is asked, and no address is looked up."""
+    _parsed(img_id, settings)
 
 
 @dataclass(frozen=True)
 class NetworkOrigin:
-    """An image at `url`."""
+    """An image at `url`. With `is_checked` the operator gave a checksum, which decides where servers prove little."""
 
     url: str = field(repr=False)
     settings: Settings = field(repr=False)
+    is_checked: bool = False
 
     kind = OriginKind.NETWORK
 
     @property
     def name(self) -> str:
-        return "image from the network"
+        """Scheme, host, and the last part of the path: the rest may hold a secret."""
+        url = _parsed(self.url, self.settings)
+        path = urlsplit(url.text).path
+        return f"image {url}{'/...' if path.count('/') > 1 else ''}/{path.rpartition('/')[2][:_LONGEST_SHOWN]}"
 
     @property
     def basename(self) -> str:
-        return ""
+        """The last part of the path, as a file of that name is called."""
+        last = urlsplit(self.url).path.rpartition("/")[2]
+        plain = unquote(last, errors="replace")
+        return plain if plain.isprintable() and "/" not in plain else last
 
-    def open(self) -> AbstractContextManager[Download]:
-        """As Origin says."""
-        raise RequestError("OS parameter img_id: images from the network are not supported yet")
+    @contextmanager
+    def open(self) -> Iterator[Download]:
+        """As Origin says. What the server refuses is told before anything has been read."""
+        url = _parsed(self.url, self.settings)
+        with self._access() as access:
+            download = Download(self.name, url, access, Patience(self.settings), is_checked=self.is_checked)
+            with closing(download):
+                yield download
 
     def unchanged(self, validators: Validators) -> bool:
         """Whether the server still has that version: one cheap request. False if it does not say.
 
         Raises ImageError when it cannot be asked.
         """
-        return False
+        url = _parsed(self.url, self.settings)
+        with self._access() as access:
+            try:
+                return validators.can_be_asked and file_server(url, access).is_unchanged(url, validators)
+            except (BrokenError, RefusedError) as error:
+                raise ImageError(f"{self.name}: {error}") from error
 
     def beside(self, name: str) -> bytes | None:
-        """As Origin says."""
-        return None
+        """As Origin says; empty files are refused. The query of the image's URL is not sent."""
+        parts = urlsplit(self.url)
+        path = f"{parts.path.rpartition('/')[0]}/{quote(name, safe='')}"
+        url = _parsed(parts._replace(path=path, query="", fragment="").geturl(), self.settings)
+        curl, policy = Curl.of(self.settings), Policy.of_images(self.settings)
+        try:
+            return read_url(url, Fetching(curl, policy, self.settings.fetch_timeout, _LARGEST_BESIDE))
+        except AbsentError:
+            return None
+        except RefusedError as error:
+            raise ImageError(f"{self.name}: {name} beside it: {error}") from error
+
+    @contextmanager
+    def _access(self) -> Iterator[Access]:
+        policy = Policy.of_images(self.settings)
+        with leash() as held:
+            yield Access(Curl.of(self.settings), policy, held, self.settings.image_stall_timeout)
+
+
+def _parsed(text: str, settings: Settings) -> Url:
+    try:
+        return Policy.of_images(settings).parse(text)
+    except RefusedError as error:
+        raise RequestError(f"OS parameter img_id: {error}") from error

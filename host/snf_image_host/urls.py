@@ -34,6 +34,10 @@ class RefusedError(Exception):
     """Why there are no bytes, without the URL and without who named it."""
 
 
+class UnknownHostError(RefusedError):
+    """The host has no address, for now at least."""
+
+
 @dataclass(frozen=True)
 class Url:
     """A URL that is well formed. As text it is what may be shown: scheme, host, and a port that is not the usual."""
@@ -50,16 +54,13 @@ class Url:
 
 @dataclass(frozen=True)
 class Policy:
-    """Where URLs of one purpose may lead. Its settings' names begin with `prefix`; `onward` are the schemes that http
-    may redirect to; https leads to https alone. `cure` says how an address is allowed.
-    """
+    """Where URLs of one purpose may lead. Its settings' names begin with `prefix`; `cure`: how to allow an address."""
 
     prefix: str
     schemes: tuple[str, ...]
     denied: tuple[Network, ...]
     allowed: tuple[Network, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
-    onward: frozenset[str] = frozenset({"http", "https"})
     cure: str = ""
 
     @classmethod
@@ -78,7 +79,6 @@ class Policy:
             _networks(settings.image_deny),
             _networks(" ".join(networks)),
             frozenset(_host_name(word) for word in words if word not in networks),
-            frozenset({"http", "https", "ftp", "ftps"}),
             "; if images are to come from there, add the host or its network to IMAGE_ALLOW in snf-image.conf",
         )
 
@@ -106,7 +106,7 @@ class Policy:
             target = self.parse(urljoin(url.text, location))
         except (RefusedError, ValueError) as error:
             raise RefusedError(f"redirects to what is refused: {error}") from error
-        if target.scheme not in (frozenset({"https"}) if url.scheme == "https" else self.onward):
+        if target.scheme not in ({"https"} if url.scheme == "https" else {"http", "https"}):
             raise RefusedError(f"redirects to {target}, which is refused: from {url.scheme} to {target.scheme}")
         return target
 
