@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,15 +23,15 @@ OLD_MAIN_FILE = "etc/default/snf-image"
 BACKENDS = "etc/snf-image/backends"
 VARIANTS = "etc/ganeti/snf-image/variants"
 VARIANTS_LIST = "etc/ganeti/snf-image/variants.list"
-# What each of these files may set: the source or target that it belongs to uses nothing else.
-BACKEND_FILES: dict[str, frozenset[str]] = {
-    "src/local.conf": frozenset({"IMAGE_DIR"}),
-    "src/network.conf": frozenset(),
-    "src/null.conf": frozenset(),
-    "src/pithos.conf": frozenset(),
-    "dst/local.conf": frozenset(),
-    "dst/uri.conf": frozenset(),
-    "dst/rbd.conf": frozenset(),
+# What each of these files may set, and which setting that is: the source or target it belongs to uses nothing else.
+BACKEND_FILES: dict[str, Mapping[str, str]] = {
+    "src/local.conf": {"IMAGE_DIR": "IMAGE_DIR", "VERIFY": "VERIFY_LOCAL"},
+    "src/network.conf": {"VERIFY": "VERIFY_NETWORK"},
+    "src/null.conf": {},
+    "src/pithos.conf": {},
+    "dst/local.conf": {},
+    "dst/uri.conf": {},
+    "dst/rbd.conf": {},
 }
 
 
@@ -82,13 +82,13 @@ class SettingFiles:
         elif self._take(old):
             self.warnings.append(f"{old}: this is where old versions had their settings; move the file to {new}")
 
-    def _read_backend(self, path: Path, allowed: frozenset[str]) -> None:
+    def _read_backend(self, path: Path, allowed: Mapping[str, str]) -> None:
         # What the main file says of these names holds unless this file says otherwise (contract 2.2).
         own = SettingFiles(self.root, allowed)
         if not own._take(path):
             return
         self.faults += own.faults
-        self.values.update({name: given for name, given in own.values.items() if name in allowed})
+        self.values.update({allowed[name]: given for name, given in own.values.items() if name in allowed})
         for name, given in own.values.items():
             if name in self.known and name not in allowed:
                 self.warnings.append(f"{given}: {name} has no effect in this file; set it in {self.root / MAIN_FILE}")

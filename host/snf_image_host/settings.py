@@ -7,7 +7,7 @@ Source of the names: contract of snf-image 0.23, configuration variables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,7 +184,8 @@ class Settings(BaseModel):
     verify: Verify = Field(
         default=Verify.NO,
         description="What every image must have: no (img_checksum, if it is given, always holds), checksum "
-        "(img_checksum, or a file of checksums beside the image), or signature (OpenPGP, of the image or that file).",
+        "(img_checksum, or a file of checksums beside the image), or signature (OpenPGP, of the image or that file; "
+        "img_checksum does not replace it).",
     )
     verify_local: Verify | None = Field(
         default=None, description="The same for images below IMAGE_DIR. Empty: as VERIFY. Also VERIFY in local.conf."
@@ -209,7 +210,8 @@ class Settings(BaseModel):
         default=False, description="yes: a copy uses the disks when nobody else wants them (ionice's idle class)."
     )
     copy_verify: Flag = Field(
-        default=False, description="yes: after a copy the disk is read again and compared with what was written."
+        default=False,
+        description="yes: after a copy the disk is read, and has to give back all that was written to it.",
     )
     clear_disk: Flag = Field(
         default=False,
@@ -301,8 +303,8 @@ def survey(variant: str, root: Path) -> Survey:
     except ValidationError as error:
         faults = [_fault(str(each["loc"][0]), each["msg"], files.values) for each in error.errors(include_input=False)]
         return Survey(None, files.values, files.variants_dir, (*files.faults, *faults), warnings)
-    judged = None if files.faults else settings
-    return Survey(judged, files.values, files.variants_dir, tuple(files.faults), warnings)
+    found = (*files.faults, *_contradictions(settings, files.values))
+    return Survey(None if found else settings, files.values, files.variants_dir, found, warnings)
 
 
 def setting_fields() -> dict[str, FieldInfo]:
@@ -328,6 +330,13 @@ def _fault(field: str, message: str, given: Mapping[str, Given]) -> str:
     default = as_written(Settings.model_fields[field].default)
     cure = f"correct it, or remove it for the default ({default})" if default else "correct it, or remove it"
     return f"{given[name]}: {name}: {message.removeprefix('Value error, ')}; {cure}"
+
+
+def _contradictions(settings: Settings, given: Mapping[str, Given]) -> Iterator[str]:
+    """Faults of values that are right by themselves."""
+    for name in ("VERIFY", "VERIFY_LOCAL", "VERIFY_NETWORK", "VERIFY_PROGRAM"):
+        if getattr(settings, name.lower()) is Verify.SIGNATURE and not settings.verify_keyring:
+            yield f"{given[name]}: {name}: signature needs VERIFY_KEYRING; name the file of the publishers' keys there"
 
 
 def _remarks(given: Mapping[str, Given]) -> list[str]:
