@@ -7,8 +7,8 @@ wants the same image waits for the download alone, and everything that can be ch
 before its disk is touched.
 
 What comes in is fed to the image's integrity on its way. It gets a name, and so can be found by another deployment,
-only after integrity.check() has held and the first bytes agree with its format: what is cut short, refused or not even
-an image is gone with the file that has no name. What comes out of the cache is hashed again while it is read. If it is
+only after what is expected of its bytes has held and the first of them agree with its format: what is cut, refused or not
+even an image is gone with the file that has no name. What comes out of the cache is hashed again while it is read. If it is
 not what came in, the disk does not boot, the entry is removed, and the next run downloads it again.
 
 An entry is used without asking anybody if img_checksum names its sha256, also when the server is away. Otherwise the
@@ -161,7 +161,7 @@ class _Cache:
         image = StreamedImage(content, order.integrity, order.wanted.format)
         size = fill_scratch(image, scratch, self.progress)
         order.integrity.all_fed()
-        order.integrity.check(content.name)
+        order.integrity.check_fetched(content.name)
         source = stack.enter_context(read_only(fd, content.name))
         recipe_for(order.wanted.format, source.head(HEAD), content.name)
         validators: Validators = getattr(content, "validators", Validators())

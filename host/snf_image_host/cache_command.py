@@ -85,7 +85,7 @@ def prefetch(wanted: WantedImage, settings: Settings) -> None:
             if isinstance(content, Source) and integrity.is_wanted:
                 _feed(content, integrity)
             if isinstance(content, Source):
-                integrity.check(content.name)
+                integrity.check_fetched(content.name)
         with cache_store(settings.cache_dir) as store:
             entry = store.lookup(origin_key(origin.kind, wanted.id))
             if not isinstance(content, Source) or not entry:

@@ -111,15 +111,19 @@ class Integrity:
         What is expected of the content is looked for on the disk, unless it was fetched_is_content(). Raises DiskError
         if that cannot be read, or is not what was written.
         """
+        self.check_fetched(name)
+        of_content = {each.algorithm for each in self._expected if each.of_content}
+        self._compare(name, on_disk.digests(of_content) if on_disk else {}, of_content=True)
+        self.has_held = True
+
+    def check_fetched(self, name: str) -> None:
+        """The part of check() that needs no disk, after the last byte has been fed. Raises ImageError."""
         for condition in self._conditions:
             condition(name)
-        of_content = {each.algorithm for each in self._expected if each.of_content}
         fetched = {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
         self._compare(name, fetched, of_content=False)
         if self._signature and (verdict := self._signature.verdict()).doubts:
             raise refusal(name, self._signature.name, verdict)
-        self._compare(name, on_disk.digests(of_content) if on_disk else {}, of_content=True)
-        self.has_held = True
 
     def close(self) -> None:
         """Nothing that it started is left."""

@@ -50,7 +50,7 @@ def spooled(opened: Opened, settings: Settings, progress: Progress) -> Iterator[
         except DiskError as error:
             raise ConfigurationError(f"{name}: {error}") from error
         opened.integrity.all_fed()
-        opened.integrity.check(name)
+        opened.integrity.check_fetched(name)
         with read_only(fd, name) as source:
             yield replace(opened, content=source, recipe=_recipe(opened, source))
 
