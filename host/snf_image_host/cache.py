@@ -7,9 +7,9 @@ wants the same image waits for the download alone, and everything that can be ch
 before its disk is touched.
 
 What comes in is fed to the image's integrity on its way. It gets a name, and so can be found by another deployment,
-only after what is expected of its bytes has held and the first of them agree with its format: what is cut, refused or not
-even an image is gone with the file that has no name. What comes out of the cache is hashed again while it is read. If it is
-not what came in, the disk does not boot, the entry is removed, and the next run downloads it again.
+only after what is expected of its bytes has held and the first of them agree with its format: what is cut, refused or
+not even an image is gone with the file that has no name. What comes out of the cache is hashed again while it is read.
+If it is not what came in, the disk does not boot, the entry is removed, and the next run downloads it again.
 
 An entry is used without asking anybody if img_checksum names its sha256, also when the server is away. Otherwise the
 server is asked whether it still has that version (ETag, Last-Modified); if it cannot be asked the image is fetched
@@ -21,14 +21,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from snf_image_host.cache_directory import Scratch, read_only, room, unnamed_file
 from snf_image_host.cache_index import Entry, origin_key
 from snf_image_host.cache_store import CacheStore, cache_store
 from snf_image_host.download import NetworkOrigin
-from snf_image_host.fetching import fill_scratch
+from snf_image_host.fetching import fill_scratch, sha256_of
 from snf_image_host.formats import HEAD
 from snf_image_host.image_names import WantedImage
 from snf_image_host.integrity import Integrity
@@ -111,10 +111,12 @@ class _Cache:
                 return None
             stack.enter_context(own.pop_all())
         self.progress.log(f"{name}: taken from the cache, sha256 {entry.digest}")
+        source = Source(name, entry.size, fd, modified=os.fstat(fd).st_mtime_ns)
+        stack.push(lambda kind, error, trace: self._doubt(entry, source, error))
         integrity = self.order.integrity
         integrity.keep_digest()
         integrity.also_check(lambda _: self._check_digest(entry, fd))
-        return Source(name, entry.size, fd, modified=os.fstat(fd).st_mtime_ns)
+        return source
 
     def _is_current(self, entry: Entry) -> bool:
         """Whether it is what the origin would give now. Raises ImageError when the server cannot be asked."""
@@ -134,6 +136,18 @@ class _Cache:
                 f"{self.order.origin.name}: its copy in CACHE_DIR {self.store.path} was changed, it has the sha256 "
                 f"{found} instead of {entry.digest}: it is removed, so try again; and check the disk below CACHE_DIR"
             )
+
+    def _doubt(self, entry: Entry, source: Source, error: BaseException | None) -> bool:
+        """A deployment has failed for its image: if that is so because the entry is damaged, it must not fail again.
+
+        Who looks into an image may find a fault before the last byte has been hashed.
+        """
+        if isinstance(error, ImageError):
+            with suppress(ImageError):
+                if sha256_of(source) == entry.digest:
+                    return False
+            self.store.discard(entry.digest, source.fd)
+        return False
 
     def _fetched(self, key: str, stack: ExitStack) -> Source | Stream | None:
         """The image after it has got into the cache; or as it comes, if it never can. Raises DiskError, OSError."""

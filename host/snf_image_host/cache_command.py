@@ -11,19 +11,18 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from snf_image_host.buffers import CHUNK, huge_pages
 from snf_image_host.cache import Ordered, cached
 from snf_image_host.cache_index import origin_key
 from snf_image_host.cache_store import CacheStore, Kept, cache_store
 from snf_image_host.checksum import parse_checksums
+from snf_image_host.fetching import feed_whole
 from snf_image_host.image_names import NO_IMAGE, WantedImage
 from snf_image_host.images import find_origin
-from snf_image_host.integrity import Integrity, integrity_of
+from snf_image_host.integrity import integrity_of
 from snf_image_host.origins import OriginKind
 from snf_image_host.progress import Progress, printable
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source
-from snf_image_host.streams import FileStream, read_full
 from snf_image_shared.errors import ConfigurationError, RequestError
 
 _MIB = 1 << 20
@@ -83,7 +82,7 @@ def prefetch(wanted: WantedImage, settings: Settings) -> None:
             cached(Ordered(origin, wanted, integrity), settings, progress) as content,
         ):
             if isinstance(content, Source) and integrity.is_wanted:
-                _feed(content, integrity)
+                feed_whole(content, integrity)
             if isinstance(content, Source):
                 integrity.check_fetched(content.name)
         with cache_store(settings.cache_dir) as store:
@@ -91,13 +90,6 @@ def prefetch(wanted: WantedImage, settings: Settings) -> None:
             if not isinstance(content, Source) or not entry:
                 raise ConfigurationError(f"{origin.name} could not be kept in the cache; the lines above say why")
             progress.log(f"{origin.name}: in the cache, sha256 {entry.digest}")
-
-
-def _feed(source: Source, integrity: Integrity) -> None:
-    stream, buffer = FileStream(source), huge_pages(CHUNK)
-    with source.direct():
-        while count := read_full(stream, buffer):
-            integrity.feed(buffer[:count])
 
 
 def _list(settings: Settings, *, as_json: bool) -> None:

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An image on its way into an unnamed file: written past the page cache, its holes kept, fed to its integrity."""
+"""An image on its way into an unnamed file: written past the page cache, its holes kept; and read again from there."""
 
 from __future__ import annotations
 
 import io
 import time
 
+from snf_image_host.buffers import CHUNK, huge_pages
 from snf_image_host.cache_directory import Scratch
 from snf_image_host.edges import edges_last
+from snf_image_host.integrity import Integrity
 from snf_image_host.pipeline import Image
 from snf_image_host.progress import Progress
+from snf_image_host.sources import Source
+from snf_image_host.streams import FileStream, read_full
 
 _INTERVAL = 30.0  # seconds between two lines
 
@@ -24,6 +28,22 @@ def fill_scratch(image: Image, scratch: Scratch, progress: Progress) -> int:
         disk.release()
     scratch.finish(size)
     return size
+
+
+def feed_whole(source: Source, integrity: Integrity) -> None:
+    """Feed all of a file, past the page cache. Raises ImageError."""
+    stream, buffer = FileStream(source), huge_pages(CHUNK)
+    with source.direct():
+        while count := read_full(stream, buffer):
+            integrity.feed(buffer[:count])
+
+
+def sha256_of(source: Source) -> str:
+    """Of all of a file, in hexadecimal. Raises ImageError."""
+    integrity = Integrity()
+    integrity.keep_digest()
+    feed_whole(source, integrity)
+    return integrity.sha256
 
 
 class _Fetching(Progress):
