@@ -143,10 +143,8 @@ class Download:
             ) from error
         pause = self._patience.pause(error.pause)
         if pause is None:
-            tries = self._patience.failures
-            raise ImageError(
-                f"{self.name}: given up after {self._position} bytes and {tries} failures (IMAGE_RETRIES), the last: {error}"
-            ) from error
+            far = f"{self._position} bytes and {self._patience.failures} failures (IMAGE_RETRIES)"
+            raise ImageError(f"{self.name}: given up after {far}, the last: {error}") from error
         if self._patience.spend(lambda: self._access.pause(pause)):
             raise ImageError(f"{self.name}: is not wanted any more after {self._position} bytes") from error
         self._check_lateness()

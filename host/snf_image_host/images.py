@@ -36,6 +36,13 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
     if wanted.id == NO_IMAGE:
         yield None
         return
+    with opened_image(wanted, settings, progress) as opened, image_of(opened, settings, progress) as image:
+        yield image
+
+
+@contextmanager
+def opened_image(wanted: WantedImage, settings: Settings, progress: Progress) -> Iterator[Opened]:
+    """The bytes of an image other than `null`, and what is to be made of them. Raises as open_image() does."""
     origin = find_origin(wanted, settings, progress)
     with ExitStack() as stack:
         integrity = stack.enter_context(integrity_of(wanted.checksums, origin, settings))
@@ -46,8 +53,22 @@ def open_image(wanted: WantedImage, settings: Settings, progress: Progress) -> I
             progress.warning(warning)
         head, content = _with_head(content)
         recipe = recipe_for(wanted.format, head, content.name)
-        opened = Opened(content, recipe, integrity, wanted.format)
-        yield stack.enter_context(_image(opened, settings, progress))
+        yield Opened(content, recipe, integrity, wanted.format)
+
+
+@contextmanager
+def image_of(opened: Opened, settings: Settings, progress: Progress) -> Iterator[Image]:
+    """What copy() puts on a disk, for the length of the block. Raises ImageError, ConfigurationError."""
+    with ExitStack() as stack:
+        match opened.recipe:
+            case Recipe(compression=None, container=Container.RAW):
+                yield _as_it_is(opened)
+            case Recipe(container=Container.RAW):
+                yield stack.enter_context(decoded(opened, settings))
+            case Recipe():
+                whole = stack.enter_context(spooled(opened, settings, progress))
+                read = decoded if whole.recipe.container is Container.QCOW2 else converted
+                yield stack.enter_context(read(whole, settings))
 
 
 def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> Origin:
@@ -58,7 +79,7 @@ def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> 
     if origin := program_origin(wanted, settings, progress):
         return origin
     if is_url(wanted.id):
-        return NetworkOrigin(wanted.id, settings)
+        return NetworkOrigin(wanted.id, settings, is_checked=bool(wanted.checksums))
     return LocalOrigin(wanted.id, wanted.format, settings.image_dir)
 
 
@@ -74,17 +95,3 @@ def _with_head(content: Source | Stream) -> tuple[bytes, Source | Stream]:
         return content.head(HEAD), content
     stream = HeadedStream(content, HEAD)
     return stream.head, stream
-
-
-@contextmanager
-def _image(opened: Opened, settings: Settings, progress: Progress) -> Iterator[Image]:
-    with ExitStack() as stack:
-        match opened.recipe:
-            case Recipe(compression=None, container=Container.RAW):
-                yield _as_it_is(opened)
-            case Recipe(container=Container.RAW):
-                yield stack.enter_context(decoded(opened, settings))
-            case Recipe():
-                whole = stack.enter_context(spooled(opened, settings, progress))
-                read = decoded if whole.recipe.container is Container.QCOW2 else converted
-                yield stack.enter_context(read(whole, settings))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from snf_image_host.download import check_url, is_url
 from snf_image_host.faults import Faults
 from snf_image_host.image_names import local_name
 from snf_image_host.osparams import os_parameters
@@ -23,5 +24,12 @@ def verify(env: Mapping[str, str], root: Path) -> None:
     found = read_parameters(os_parameters(env, settings), settings, faults)
     image_id = found.image_id
     if image_id and not found.config_url:  # Cyclades gives a kind of its own beside the URL, which may override it
-        faults.parameter("img_id", lambda: local_name(image_id), None)
+        faults.parameter("img_id", lambda: _check_image(image_id, settings), None)
     faults.check()
+
+
+def _check_image(image_id: str, settings: Settings) -> None:
+    if is_url(image_id):
+        check_url(image_id, settings)
+    else:
+        local_name(image_id)

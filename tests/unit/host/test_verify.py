@@ -96,14 +96,21 @@ WRONG = [
     *(("SPEC", text) for text in ("x", "[]", '{"IMG_ID": "x"}', '{"img_id": 1}', '{"spec": "{}"}', '{"img_id": [1]}')),
     *((name, "a\udcffb") for name in OS_PARAMETERS),
     *((name, "a\0b") for name in OS_PARAMETERS),
-    *(("IMG_ID", text) for text in ("a\nb", "local://", "pithos://a/b/c", "http://host/x", "x" * 300 + ":")),
+    *(("IMG_ID", text) for text in ("a\nb", "local://", "pithos://a/b/c", "http:host/x", "x" * 300 + ":")),
 ]
 
 
-def test_of_a_url_in_place_of_an_image_only_the_scheme_is_shown(tmp_path: Path) -> None:
-    (line,) = lines(tmp_path, IMG_ID="https://user:canary1@canary2.example.com/canary3?canary4")
-    assert "'https'" in line
-    assert "canary" not in line
+@pytest.mark.parametrize("scheme", ["gopher", "https"])
+def test_of_a_url_that_no_image_comes_from_only_the_scheme_is_shown(tmp_path: Path, scheme: str) -> None:
+    env = variant(tmp_path, 'IMAGE_SCHEMES="http"\n')
+    with pytest.raises(RequestError) as caught:
+        verify(osp({"IMG_ID": f"{scheme}://user:canary1@canary2.example.com/canary3?canary4"}) | env, tmp_path)
+    assert f"'{scheme}'" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_an_image_may_be_at_a_url_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    verify(osp({"IMG_ID": "https://user:password@nowhere.invalid/image?a=b&c=(d)"}), tmp_path)
 
 
 def test_an_image_of_another_kind_may_stand_beside_a_url_that_may_name_a_better_one(tmp_path: Path) -> None:
