@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from snf_image_host.backends import refuse_disabled
@@ -19,18 +17,15 @@ from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import HelperVM, Payload
 from snf_image_host.images import open_image
+from snf_image_host.jobs import job_for
 from snf_image_host.osparams import os_parameters
 from snf_image_host.pipeline import Image, Terms, check_fits, copy
 from snf_image_host.progress import Progress
-from snf_image_host.prologue import dump_properties
-from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings, survey
 from snf_image_host.storage import data_disks, kind_of, open_disks
 from snf_image_host.targets import Target
 from snf_image_host.trace import trace
-from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job
-
-_SEED = 64  # bytes of the host's randomness for the helper
+from snf_image_shared.job import JOB_FILE
 
 
 def create(env: Mapping[str, str], root: Path) -> None:
@@ -66,25 +61,6 @@ def create(env: Mapping[str, str], root: Path) -> None:
                     payload = Payload((disk, *others), floppy, guard.fd if guard else None, request.hypervisor)
                     helper_vm.run(payload, progress)
         progress.info("Image customization finished successfully.")
-
-
-def job_for(request: Request, settings: Settings, answer_file: str | None = None) -> Job:
-    """What the helper is told; `answer_file` is in base64. Pure but for the seed."""
-    return Job(
-        version=JOB_VERSION,
-        instance=request.instance,
-        hostname=request.hostname,
-        image_format=request.image.format,
-        disks=tuple(disk_serial(index) for index in range(len(request.disks))),
-        properties={**dump_properties(request.image.format), **request.properties},
-        personality=request.personality,
-        nics=request.nics,
-        secrets=replace(request.secrets, answer_file=answer_file),
-        environment=request.guest_environment,
-        seed=secrets.token_hex(_SEED),
-        cloud_init_debug=settings.cloud_init_debug,
-        debug=settings.helper_debug,
-    )
 
 
 def _parameters(env: Mapping[str, str], settings: Settings, progress: Progress) -> dict[str, str]:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from qemu.qmp import QMPClient, QMPError
 
@@ -41,6 +42,7 @@ LATE = f"{FAILED} Did not finish on time."
 BOOT_DEADLINE = {Accelerator.KVM: 20.0, Accelerator.TCG: 120.0}  # seconds to the first byte on the report port
 SOFT_DEADLINE = {Accelerator.KVM: 120.0, Accelerator.TCG: 900.0}  # seconds for the whole run
 _SHOWN_ERRORS = 3  # of a helper that fails, in the last line; all of them are in the log
+T = TypeVar("T")
 _GUEST_SHUTDOWN = "guest-shutdown"  # QMP's ShutdownCause of a guest that powers itself off
 
 
@@ -106,29 +108,30 @@ class HelperVM:
         emulated = self._accelerators[0] is Accelerator.TCG
         return ConfigDevice.DISK if wanted is ConfigDevice.AUTO and emulated else wanted
 
-    def run(self, payload: Payload, progress: Progress) -> None:
-        """Boot, wait for SUCCESS and power-off. Raises HelperError unless everything agrees that the work is done."""
+    def run(self, payload: Payload, progress: Progress) -> str:
+        """Boot, wait for SUCCESS and power-off; what an INSPECT found. Raises HelperError unless all agree on it."""
         first, *others = self._accelerators
         try:
-            run_to_end(self._attempt(first, payload, progress))
+            return run_to_end(self._attempt(first, payload, progress))
         except _NeverBootedError as failure:
             if not others:
                 raise
             progress.warning(f"the helper VM does not start with {first}; trying {others[0]}. {failure}")
-            self._fall_back(others[0], payload, progress)
+            return self._fall_back(others[0], payload, progress)
 
-    def _fall_back(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> None:
+    def _fall_back(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> str:
         """A second attempt; once it has booted, the first accelerator is not tried again until the node reboots."""
         try:
-            run_to_end(self._attempt(accelerator, payload, progress))
+            found = run_to_end(self._attempt(accelerator, payload, progress))
         except _NeverBootedError:
             raise
         except HelperError:
             remember_failure(self._settings)
             raise
         remember_failure(self._settings)
+        return found
 
-    async def _attempt(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> None:
+    async def _attempt(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> str:
         run = _Run(Console(progress.helper_line), Report(lambda event: _show(event, progress)))
         with _socket_pairs() as (ours, theirs), leash() as held:
             machine = self._machine(accelerator, payload, theirs)
@@ -152,6 +155,7 @@ class HelperVM:
             finally:
                 progress.log(f"{_now()} VM STOP")
         self._judge(run, process.returncode, progress)
+        return run.report.findings
 
     def _machine(self, accelerator: Accelerator, payload: Payload, theirs: tuple[socket.socket, ...]) -> Machine:
         ports = tuple(end.fileno() for end in theirs)
@@ -238,11 +242,11 @@ class HelperVM:
         return self._settings.helper_boot_timeout or BOOT_DEADLINE[accelerator]
 
 
-def run_to_end(story: Coroutine[None, None, None]) -> None:
+def run_to_end(story: Coroutine[None, None, T]) -> T:
     """asyncio.run() that leaves it to cli.py to tell of a signal, wherever in the story it came."""
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(_tell_of_errors)
-        runner.run(story)
+        return runner.run(story)
 
 
 def _tell_of_errors(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -385,7 +389,7 @@ def _show(event: Event, progress: Progress) -> None:
             progress.helper_error([event.text])
         case EventKind.STDERR:
             progress.helper_error(stderr=event.text)
-        case EventKind.READY:
+        case _:
             pass
 
 

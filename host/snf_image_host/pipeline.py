@@ -147,11 +147,12 @@ class Terms:
 AS_USUAL = Terms()
 
 
-def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USUAL) -> None:
+def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USUAL) -> int:
     """Make the disk begin with the image. What that does not fill of the disk's first and last MiB is zeroed.
 
-    All other bytes beyond the image are left alone, unless the terms say otherwise. Returns when all is on stable
-    storage. Raises ImageError for what is wrong with the image, DiskError for the disk: its ends are zeros then.
+    All other bytes beyond the image are left alone, unless the terms say otherwise. Returns the number of the image's
+    bytes, when all is on stable storage. Raises ImageError for what is wrong with the image, DiskError for the disk:
+    its ends are zeros then.
     """
     check_fits(image, target)
     target.wipe_ends()
@@ -174,6 +175,7 @@ def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USU
         target.wipe_ends()
         raise
     progress.copy_finished(size, size)
+    return size
 
 
 def pieces(source: Readable, start: int, end: int, longest_hole: int) -> Iterator[Extent]:

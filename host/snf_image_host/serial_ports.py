@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from snf_image_shared import findings
 from snf_image_shared.report import MAX_LINE, RESULT_SUCCESS, Event, EventKind, ReportError
 
 CONSOLE_LIMIT = 256 << 10  # bytes of console that reach the log
@@ -80,11 +81,15 @@ class Result:
 
 @dataclass
 class Report:
-    """ttyS2: events go to `show` as they come. `errors` are the texts of the helper's own error events."""
+    """ttyS2: events go to `show` as they come, but for findings, which are put together.
+
+    `errors` are the texts of the helper's own error events.
+    """
 
     show: Callable[[Event], None]
     booted: asyncio.Event = field(default_factory=asyncio.Event)
     errors: list[str] = field(default_factory=list)
+    findings: str = ""
     problem: str | None = None
     _rest: bytearray = field(default_factory=bytearray)
     _bytes: int = 0
@@ -142,9 +147,13 @@ class Report:
                     self._running.remove(event.text)
             case EventKind.ERROR:
                 self.errors.append(event.text)
+            case EventKind.FINDING:
+                self.findings += event.text
+                if len(self.findings) > findings.LARGEST:
+                    self.problem = "it finds more than any disk holds"
             case _:
                 pass
-        if event.kind is not EventKind.READY:
+        if event.kind not in {EventKind.READY, EventKind.FINDING}:
             self.show(event)
 
 

@@ -19,9 +19,9 @@ from block_devices import loop_device
 from images.inspection import partition_table
 from provider import Instance, Provider
 from snf_image_host.boot_code import BOOT_CODE, LARGEST
-from snf_image_host.create import job_for
 from snf_image_host.ganeti import Request
 from snf_image_host.integrity import Integrity
+from snf_image_host.jobs import job_for
 from snf_image_host.pipeline import Image, PlainImage, StreamedImage, check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.prologue import boot_record

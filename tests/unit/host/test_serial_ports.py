@@ -21,6 +21,7 @@ from snf_image_host.serial_ports import (
     Result,
     drain,
 )
+from snf_image_shared.findings import LARGEST
 from snf_image_shared.report import MAX_LINE, Event, EventKind
 
 NOISE = st.lists(
@@ -115,8 +116,18 @@ def test_what_a_helper_says_is_shown_in_order(events: list[Event], line_end: byt
     content = b"".join(event.encode().replace(b"\n", line_end) for event in events)
     report, shown = reported([content] if content else [])
     assert report.problem is None
-    assert shown == [event for event in events if event.kind is not EventKind.READY]
+    assert shown == [event for event in events if event.kind not in {EventKind.READY, EventKind.FINDING}]
     assert report.errors == [event.text for event in events if event.kind is EventKind.ERROR]
+    sent = [Event.decode(event.encode()[:-1]) for event in events]
+    assert report.findings == "".join(event.text for event in sent if event.kind is EventKind.FINDING)
+
+
+def test_findings_without_end_are_not_kept() -> None:
+    piece = Event(EventKind.FINDING, "x" * 1000).encode()
+    report, shown = reported([piece * 400])
+    assert report.problem == "it finds more than any disk holds"
+    assert len(report.findings) <= LARGEST + 1000
+    assert shown == []
 
 
 GOOD = Event(EventKind.WARNING, "x").encode()
