@@ -76,14 +76,15 @@ class LocalOrigin:
         fd = open_below(self.image_dir, directory + slash + name, what)
         if fd is None:
             return None
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_SIDECAR:
                 raise ImageError(f"{what} is no file of at most {LARGEST_SIDECAR} bytes: publish it again")
-            try:
-                return file.read(LARGEST_SIDECAR)
-            except OSError as error:
-                raise ImageError(f"{what} cannot be read: {error.strerror}; check the storage it lies on") from error
+            return os.pread(fd, LARGEST_SIDECAR, 0)
+        except OSError as error:
+            raise ImageError(f"{what} cannot be read: {error.strerror}; check the storage it lies on") from error
+        finally:
+            os.close(fd)
 
     @cached_property
     def _path(self) -> str:
