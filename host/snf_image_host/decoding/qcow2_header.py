@@ -98,7 +98,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Check:
-    """`text` completes "it …" when `passes` says no, with the header's fields in braces; `cure` is the publisher's."""
+    """`text` completes "it …" when `passes` says no, with the header as {h}; `cure` is the publisher's."""
 
     name: str
     text: str
@@ -124,7 +124,7 @@ FIRST_CHECKS: tuple[Check, ...] = (
         "correct img_format, or publish the qcow2 image itself",
         lambda h: h.magic == _MAGIC,
     ),
-    Check("version", "has version {version}, not 2 or 3", FLATTEN, lambda h: h.version in {2, 3}),
+    Check("version", "has version {h.version}, not 2 or 3", FLATTEN, lambda h: h.version in {2, 3}),
     Check(
         "backing-file",
         "has a backing file",
@@ -142,20 +142,20 @@ FIRST_CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "features",
-        "needs features that are not known: incompatible bits {unknown_features}",
+        "needs features that are not known: incompatible bits {h.unknown_features}",
         FLATTEN,
         lambda h: not h.features & ~_KNOWN_FEATURES,
     ),
     Check("encryption", "is encrypted", _DECRYPT, lambda h: h.crypt_method == 0),
     Check(
         "cluster-size",
-        "has clusters of 2^{cluster_bits} bytes, not of 2^9 to 2^21",
+        "has clusters of 2^{h.cluster_bits} bytes, not of 2^9 to 2^21",
         DAMAGED,
         lambda h: 9 <= h.cluster_bits <= 21,
     ),
     Check(
         "header-length",
-        "has a header of {length} bytes",
+        "has a header of {h.length} bytes",
         DAMAGED,
         lambda h: (
             h.length <= min(h.cluster, h.file_size)
@@ -164,44 +164,44 @@ FIRST_CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "compression-type",
-        "has compression type {compression}, and features that do not agree or no such type",
+        "has compression type {h.compression}, and features that do not agree or no such type",
         FLATTEN,
         lambda h: (h.compression, h.features & _COMPRESSION) in {(ZLIB, 0), (ZSTD, _COMPRESSION)},
     ),
-    Check("snapshots", "has {snapshots} internal snapshots", FLATTEN, lambda h: h.snapshots == 0),
+    Check("snapshots", "has {h.snapshots} internal snapshots", FLATTEN, lambda h: h.snapshots == 0),
     Check(
         "virtual-size",
-        "holds a disk of {size} bytes, not of some sectors of 512",
+        "holds a disk of {h.size} bytes, not of some sectors of 512",
         DAMAGED,
         lambda h: 0 < h.size < 1 << 63 and h.size % 512 == 0,
     ),
     Check(
         "file-size",
-        "has {clusters} clusters: too many",
+        "has {h.clusters} clusters: too many",
         "publish what 'qemu-img convert -O qcow2 -o cluster_size=2M' makes of it",
         lambda h: h.clusters <= MAX_CLUSTERS,
     ),
     Check(
         "l1-size",
-        "has an L1 table of {l1_entries} entries where {l1_needed} are needed and 4194304 the limit",
+        "has an L1 table of {h.l1_entries} entries where {h.l1_needed} are needed and 4194304 the limit",
         DAMAGED,
         lambda h: h.l1_needed <= h.l1_entries <= _MAX_L1 // ENTRY,
     ),
     Check(
         "l1-place",
-        "has an L1 table at byte {l1_offset}, which is not aligned or not in the file",
+        "has an L1 table at byte {h.l1_offset}, which is not aligned or not in the file",
         DAMAGED,
         lambda h: h.holds(h.l1_offset, h.l1_entries * ENTRY),
     ),
     Check(
         "refcount-size",
-        "has a refcount table of {refcount_clusters} clusters for refcounts of 2^{refcount_order} bits",
+        "has a refcount table of {h.refcount_clusters} clusters for refcounts of 2^{h.refcount_order} bits",
         DAMAGED,
         lambda h: 0 < h.refcount_clusters <= max(1, _MAX_REFCOUNT_TABLE // h.cluster) and h.refcount_order <= 6,
     ),
     Check(
         "refcount-place",
-        "has a refcount table at byte {refcount_offset}, which is not aligned or not in the file",
+        "has a refcount table at byte {h.refcount_offset}, which is not aligned or not in the file",
         DAMAGED,
         lambda h: h.holds(h.refcount_offset, h.refcount_clusters * h.cluster),
     ),
@@ -244,11 +244,7 @@ def read_header(file: StoredFile) -> Header:
 def _perform(checks: tuple[Check, ...], header: Header) -> None:
     for check in checks:
         if not check.passes(header):
-            text = check.text.format(
-                **vars(header),
-                **{name: getattr(header, name) for name in ("clusters", "l1_needed", "unknown_features")},
-            )
-            raise refusal(check.name, text, check.cure)
+            raise refusal(check.name, check.text.format(h=header), check.cure)
 
 
 def _fields(file: StoredFile) -> Header:

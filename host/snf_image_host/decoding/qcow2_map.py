@@ -79,27 +79,29 @@ class Map:
         header = self._header
         self._claim_metadata()
         reach = header.cluster * header.l2_entries
-        for index, entry in enumerate(self._entries(header.l1_offset, header.l1_needed)):
+        done = 0
+        for index, entry in self._entries(header.l1_offset, header.l1_needed):
+            if entry == _COPIED:
+                continue  # a flag, and no table
             start = index * reach
-            length = min(reach, header.size - start)
-            if not entry & ~_COPIED:
-                yield Span(start, length)
-                continue
+            if start > done:
+                yield Span(done, start - done)
             table = self._l2_table(start, entry)
-            count = -(-length // header.cluster)
-            for span in self._clusters(start, table, count):
-                yield span if span.end <= header.size else span._replace(length=header.size - span.offset)
+            done = min(start + reach, header.size)
+            for span in self._clusters(start, table, -(-(done - start) // header.cluster)):
+                yield span if span.end <= done else span._replace(length=done - span.offset)
+        if done < header.size:
+            yield Span(done, header.size - done)
 
     def _claim_metadata(self) -> None:
         header = self._header
         self._claim("header", 0, 1)
         self._claim("L1 table", header.l1_offset, max(1, -(-header.l1_entries * ENTRY // header.cluster)))
         self._claim("refcount table", header.refcount_offset, header.refcount_clusters)
-        for entry in self._entries(header.refcount_offset, header.refcount_clusters * header.l2_entries):
-            if entry:
-                if entry & _RESERVED_REFCOUNT:
-                    raise refusal("refcount-entry", f"has a reserved bit in refcount entry {entry:#x}", DAMAGED)
-                self._claim("refcount block", entry, 1)
+        for _, entry in self._entries(header.refcount_offset, header.refcount_clusters * header.l2_entries):
+            if entry & _RESERVED_REFCOUNT:
+                raise refusal("refcount-entry", f"has a reserved bit in refcount entry {entry:#x}", DAMAGED)
+            self._claim("refcount block", entry, 1)
 
     def _l2_table(self, start: int, entry: int) -> array.array[int]:
         if entry & _RESERVED_L1:
@@ -175,9 +177,12 @@ class Map:
         if not self._claims.take(host // step, count):
             raise refusal("shared-cluster", f"has {what} at byte {host}, where something else lies", DAMAGED)
 
-    def _entries(self, offset: int, count: int) -> Iterator[int]:
+    def _entries(self, offset: int, count: int) -> Iterator[tuple[int, int]]:
+        """The entries of a table that are not 0, each with its index."""
         for at in range(0, count, _WINDOW):
-            yield from self._table(offset + at * ENTRY, min(_WINDOW, count - at))
+            for index, entry in enumerate(self._table(offset + at * ENTRY, min(_WINDOW, count - at)), at):
+                if entry:
+                    yield index, entry
 
     def _table(self, offset: int, count: int) -> array.array[int]:
         table = array.array("Q", self._file.span(offset, count * ENTRY).tobytes())
