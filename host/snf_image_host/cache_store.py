@@ -105,6 +105,7 @@ class CacheStore:
                 return False
             self._name(fd, f"image-{entry.digest}")
             self._record(entry)
+            self._evict(limit)  # what the new record has taken the place of
         return True
 
     def discard(self, digest: str, fd: int | None = None) -> None:
