@@ -90,14 +90,17 @@ class Curl:
     def pins(self, url: Url, policy: Policy, seconds: float) -> list[str]:
         """Options that let curl connect to the host's checked addresses alone, whatever it makes of the URL.
 
-        With a proxy it is the proxy who resolves and connects: then that decides what may be reached. Raises
+        With a proxy it is the proxy who resolves and connects: then that decides what names may lead to. Raises
         RefusedError, ProcessError.
         """
-        if url.scheme == "file" or any(word.startswith(_PROXY_OPTIONS) for word in self.options):
+        has_proxy = any(word.startswith(_PROXY_OPTIONS) for word in self.options)
+        if url.scheme == "file" or (has_proxy and not _literal(url.host)):
             return []
         addresses = _addresses(url.host, seconds)
         for address in addresses:
             policy.check(url.host, address)
+        if has_proxy:
+            return []
         where = ",".join(f"[{address}]" if address.version == 6 else f"{address}" for address in addresses)
         return ["--connect-to", f"::{_PIN}:{url.port}", "--resolve", f"{_PIN}:{url.port}:{where}"]
 
@@ -125,10 +128,8 @@ def _quoted(text: str) -> str:
 
 def _addresses(host: str, seconds: float) -> list[Address]:
     """The host's addresses, at least one. It is resolved by an unprivileged process: DNS answers are strangers' too."""
-    try:
-        return [plain(ipaddress.ip_address(host.strip("[]")))]
-    except ValueError:
-        pass
+    if literal := _literal(host):
+        return [literal]
     limits = Limits(seconds + GRACE, accept=frozenset({_FOUND, _NOT_FOUND}))
     finished = run(Jail(has_network=True).argv(["getent", "ahosts", host]), limits=limits)
     found = dict.fromkeys(line.split()[0] for line in finished.stdout.splitlines() if line.strip())
@@ -139,3 +140,11 @@ def _addresses(host: str, seconds: float) -> list[Address]:
     if not addresses:
         raise UnknownHostError("there is no host of that name: correct the URL, or the name service of this node")
     return addresses
+
+
+def _literal(host: str) -> Address | None:
+    """The address that stands in the URL itself."""
+    try:
+        return plain(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return None
