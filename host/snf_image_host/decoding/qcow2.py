@@ -17,10 +17,11 @@ from typing import NamedTuple
 from snf_image_host.buffers import CHUNK, BufferRing
 from snf_image_host.decoding.clusters import Unpacker, unpacker
 from snf_image_host.decoding.content import Tick
-from snf_image_host.decoding.qcow2_header import DAMAGED, Header, read_header, refusal
+from snf_image_host.decoding.qcow2_header import DAMAGED, Header, read_header
 from snf_image_host.decoding.qcow2_map import Map, Span
 from snf_image_host.decoding.stored_file import ALIGNMENT, StoredFile
 from snf_image_host.edges import EdgesLast
+from snf_image_shared.errors import ImageError
 
 _PLAIN_WORKERS = 2
 _MOST_WORKERS = 4  # each has 12 MiB of buffers; four decompress as fast as disks write
@@ -107,7 +108,10 @@ class Qcow2:
             at, place = span.offset - start, span.host - low
             cluster = buffer[at : at + self._header.cluster]
             if not self._unpacker(stored[place : place + span.packed], cluster):
-                raise refusal("compressed-data", f"has no whole cluster in the data for byte {span.offset}", DAMAGED)
+                raise ImageError(
+                    f"has no whole cluster in the compressed data for byte {span.offset}: {DAMAGED} "
+                    "(check compressed-data)"
+                )
 
     @property
     def _unpacker(self) -> Unpacker:

@@ -9,12 +9,11 @@ published image needs (snapshots, bitmaps) is refused, whatever else the header 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from snf_image_host.decoding.checks import Check, enforce
 from snf_image_host.decoding.clusters import ZLIB, ZSTD
 from snf_image_host.decoding.stored_file import StoredFile
-from snf_image_shared.errors import ImageError
 
 ENTRY = 8  # bytes of an entry of the L1, L2 and refcount tables
 MAX_CLUSTERS = 1 << 27  # of the file: 8 TiB of 64 KiB each, remembered in two maps of 16 MiB
@@ -96,137 +95,99 @@ class Header:
         return extension in (self.extensions or ())
 
 
-@dataclass(frozen=True)
-class Check:
-    """`text` completes "it …" when `passes` says no, with the header as {h}; `cure` is the publisher's."""
-
-    name: str
-    text: str
-    cure: str
-    passes: Callable[[Header], bool]
-
-
-def refusal(name: str, text: str, cure: str) -> ImageError:
-    """The error for a check that fails, to stand after the image's name."""
-    return ImageError(f"is not accepted as qcow2: it {text} (check {name}): {cure}")
-
-
 FLATTEN = "publish what 'qemu-img convert -O qcow2' makes of it"
-REPAIR = "repair it with 'qemu-img check -r all' and publish what 'qemu-img convert -O qcow2' makes of it"
-DAMAGED = "publish the image again; this file is damaged, or made to do harm"
+DAMAGED = "it is damaged, or made to do harm; publish it again"
+_REPAIR = "repair it with 'qemu-img check -r all' and publish what 'qemu-img convert -O qcow2' makes of it"
 _DECRYPT = "publish what 'qemu-img convert -O qcow2' makes of it with the key"
 
 # In this order: each may rely on those before it.
-FIRST_CHECKS: tuple[Check, ...] = (
-    Check(
-        "magic",
-        "does not begin like one",
-        "correct img_format, or publish the qcow2 image itself",
-        lambda h: h.magic == _MAGIC,
-    ),
-    Check("version", "has version {h.version}, not 2 or 3", FLATTEN, lambda h: h.version in {2, 3}),
-    Check(
-        "backing-file",
-        "has a backing file",
-        FLATTEN,
-        lambda h: h.backing_offset == 0 and h.backing_length == 0,
-    ),
-    Check("data-file", "has an external data file", FLATTEN, lambda h: not h.features & _DATA_FILE),
-    Check("dirty", "was not closed properly: it is marked dirty", REPAIR, lambda h: not h.features & _DIRTY),
-    Check("corrupt", "is marked corrupt", REPAIR, lambda h: not h.features & _CORRUPT),
+FIRST_CHECKS: tuple[Check[Header], ...] = (
+    Check("magic", lambda h: h.magic == _MAGIC, "is no qcow2 image: correct img_format or publish the qcow2 image"),
+    Check("version", lambda h: h.version in {2, 3}, f"has version {{0.version}} of qcow2, not 2 or 3: {FLATTEN}"),
+    Check("backing-file", lambda h: not h.backing_offset and not h.backing_length, f"has a backing file: {FLATTEN}"),
+    Check("data-file", lambda h: not h.features & _DATA_FILE, f"has an external data file: {FLATTEN}"),
+    Check("dirty", lambda h: not h.features & _DIRTY, f"was not closed, it is marked dirty: {_REPAIR}"),
+    Check("corrupt", lambda h: not h.features & _CORRUPT, f"is marked corrupt: {_REPAIR}"),
     Check(
         "extended-l2",
-        "has extended L2 entries",
-        "publish what 'qemu-img convert -O qcow2 -o extended_l2=off' makes of it",
         lambda h: not h.features & _EXTENDED_L2,
+        "has extended L2 entries: publish what 'qemu-img convert -O qcow2 -o extended_l2=off' makes of it",
     ),
     Check(
         "features",
-        "needs features that are not known: incompatible bits {h.unknown_features}",
-        FLATTEN,
         lambda h: not h.features & ~_KNOWN_FEATURES,
+        f"needs features that are not known, incompatible bits {{0.unknown_features}}: {FLATTEN}",
     ),
-    Check("encryption", "is encrypted", _DECRYPT, lambda h: h.crypt_method == 0),
+    Check("encryption", lambda h: h.crypt_method == 0, f"is encrypted: {_DECRYPT}"),
     Check(
         "cluster-size",
-        "has clusters of 2^{h.cluster_bits} bytes, not of 2^9 to 2^21",
-        DAMAGED,
         lambda h: 9 <= h.cluster_bits <= 21,
+        f"has clusters of 2^{{0.cluster_bits}} bytes, not of 2^9 to 2^21: {DAMAGED}",
     ),
     Check(
         "header-length",
-        "has a header of {h.length} bytes",
-        DAMAGED,
         lambda h: (
             h.length <= min(h.cluster, h.file_size)
             and (h.version == 2 or (h.length >= _SMALLEST_V3 and h.length % 8 == 0))
         ),
+        f"has a header of {{0.length}} bytes: {DAMAGED}",
     ),
     Check(
         "compression-type",
-        "has compression type {h.compression}, and features that do not agree or no such type",
-        FLATTEN,
         lambda h: (h.compression, h.features & _COMPRESSION) in {(ZLIB, 0), (ZSTD, _COMPRESSION)},
+        f"has compression type {{0.compression}}, which is unknown or does not agree with its features: {FLATTEN}",
     ),
-    Check("snapshots", "has {h.snapshots} internal snapshots", FLATTEN, lambda h: h.snapshots == 0),
+    Check("snapshots", lambda h: h.snapshots == 0, f"has {{0.snapshots}} internal snapshots: {FLATTEN}"),
     Check(
         "virtual-size",
-        "holds a disk of {h.size} bytes, not of some sectors of 512",
-        DAMAGED,
         lambda h: 0 < h.size < 1 << 63 and h.size % 512 == 0,
+        f"holds a disk of {{0.size}} bytes, not of whole sectors of 512: {DAMAGED}",
     ),
     Check(
         "file-size",
-        "has {h.clusters} clusters: too many",
-        "publish what 'qemu-img convert -O qcow2 -o cluster_size=2M' makes of it",
         lambda h: h.clusters <= MAX_CLUSTERS,
+        "has {0.clusters} clusters, which is too many: "
+        "publish what 'qemu-img convert -O qcow2 -o cluster_size=2M' makes of it",
     ),
     Check(
         "l1-size",
-        "has an L1 table of {h.l1_entries} entries where {h.l1_needed} are needed and 4194304 the limit",
-        DAMAGED,
         lambda h: h.l1_needed <= h.l1_entries <= _MAX_L1 // ENTRY,
+        f"has an L1 table of {{0.l1_entries}} entries, not of {{0.l1_needed}} to 4194304: {DAMAGED}",
     ),
     Check(
         "l1-place",
-        "has an L1 table at byte {h.l1_offset}, which is not aligned or not in the file",
-        DAMAGED,
         lambda h: h.holds(h.l1_offset, h.l1_entries * ENTRY),
+        f"has an L1 table at byte {{0.l1_offset}}, which is not aligned or not in the file: {DAMAGED}",
     ),
     Check(
         "refcount-size",
-        "has a refcount table of {h.refcount_clusters} clusters for refcounts of 2^{h.refcount_order} bits",
-        DAMAGED,
         lambda h: 0 < h.refcount_clusters <= max(1, _MAX_REFCOUNT_TABLE // h.cluster) and h.refcount_order <= 6,
+        f"has a refcount table of {{0.refcount_clusters}} clusters for 2^{{0.refcount_order}} bits each: {DAMAGED}",
     ),
     Check(
         "refcount-place",
-        "has a refcount table at byte {h.refcount_offset}, which is not aligned or not in the file",
-        DAMAGED,
         lambda h: h.holds(h.refcount_offset, h.refcount_clusters * h.cluster),
+        f"has a refcount table at byte {{0.refcount_offset}}, which is not aligned or not in the file: {DAMAGED}",
     ),
 )
-EXTENSION_CHECKS: tuple[Check, ...] = (
+EXTENSION_CHECKS: tuple[Check[Header], ...] = (
     Check(
         "extensions",
-        "has header extensions that leave its first cluster",
-        DAMAGED,
         lambda h: h.extensions is not None,
+        f"has header extensions that leave its first cluster: {DAMAGED}",
     ),
     Check(
         "data-file-name",
-        "names an external data file in a header extension",
-        FLATTEN,
         lambda h: not h.has(_DATA_FILE_NAME),
+        f"names an external data file in a header extension: {FLATTEN}",
     ),
     Check(
         "backing-format",
-        "names the format of a backing file in a header extension",
-        FLATTEN,
         lambda h: not h.has(_BACKING_FORMAT),
+        f"names the format of a backing file in a header extension: {FLATTEN}",
     ),
-    Check("luks", "is encrypted: it has a header extension for LUKS", _DECRYPT, lambda h: not h.has(_LUKS)),
-    Check("bitmaps", "has persistent bitmaps", FLATTEN, lambda h: not h.has(_BITMAPS)),
+    Check("luks", lambda h: not h.has(_LUKS), f"is encrypted, it has a header extension for LUKS: {_DECRYPT}"),
+    Check("bitmaps", lambda h: not h.has(_BITMAPS), f"has persistent bitmaps: {FLATTEN}"),
 )
 CHECKS = FIRST_CHECKS + EXTENSION_CHECKS
 
@@ -234,17 +195,11 @@ CHECKS = FIRST_CHECKS + EXTENSION_CHECKS
 def read_header(file: StoredFile) -> Header:
     """The header, which has passed all checks. Raises ImageError."""
     header = _fields(file)
-    _perform(FIRST_CHECKS, header)
+    enforce(FIRST_CHECKS, header)
     first = bytes(file.span(0, min(header.cluster, header.file_size)))
     header = replace(header, extensions=_extensions(first, header.length))
-    _perform(EXTENSION_CHECKS, header)
+    enforce(EXTENSION_CHECKS, header)
     return header
-
-
-def _perform(checks: tuple[Check, ...], header: Header) -> None:
-    for check in checks:
-        if not check.passes(header):
-            raise refusal(check.name, check.text.format(h=header), check.cure)
 
 
 def _fields(file: StoredFile) -> Header:

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from snf_image_host.decoding.clusters import ZSTD
-from snf_image_host.decoding.qcow2_header import DAMAGED, ENTRY, Header, refusal
+from snf_image_host.decoding.qcow2_header import DAMAGED, ENTRY, Header
 from snf_image_host.decoding.stored_file import StoredFile
+from snf_image_shared.errors import ImageError
 
 _SECTOR = 512
 _WINDOW = 8192  # entries of a table read at once where the table is no single cluster
@@ -100,15 +101,15 @@ class Map:
         self._claim("refcount table", header.refcount_offset, header.refcount_clusters)
         for _, entry in self._entries(header.refcount_offset, header.refcount_clusters * header.l2_entries):
             if entry & _RESERVED_REFCOUNT:
-                raise refusal("refcount-entry", f"has a reserved bit in refcount entry {entry:#x}", DAMAGED)
+                raise _refused("refcount-entry", f"has a reserved bit in refcount entry {entry:#x}")
             self._claim("refcount block", entry, 1)
 
     def _l2_table(self, start: int, entry: int) -> array.array[int]:
         if entry & _RESERVED_L1:
-            raise refusal("l1-entry", f"has a reserved bit in L1 entry {entry:#x}, for byte {start}", DAMAGED)
+            raise _refused("l1-entry", f"has a reserved bit in L1 entry {entry:#x}, for byte {start}")
         host = entry & _OFFSET
         if not self._header.holds(host, self._header.cluster):
-            raise refusal("l1-entry", f"has an L2 table at byte {host}, not aligned or not in the file", DAMAGED)
+            raise _refused("l1-entry", f"has an L2 table at byte {host}, not aligned or not in the file")
         self._claim("L2 table", host, 1)
         return self._table(host, self._header.l2_entries)
 
@@ -139,7 +140,7 @@ class Map:
         """Whether an entry that is not compressed means zeros; they may have a cluster of the file all the same."""
         reserved = _RESERVED_L2 | (_ZERO if self._header.version < 3 else 0)
         if entry & reserved:
-            raise refusal("l2-entry", f"has a reserved bit in L2 entry {entry:#x}, for byte {offset}", DAMAGED)
+            raise _refused("l2-entry", f"has a reserved bit in L2 entry {entry:#x}, for byte {offset}")
         if entry & _ZERO and entry & _OFFSET:
             self._claim_data(offset, entry & _OFFSET, 1)
         return bool(entry & _ZERO) or not entry & _OFFSET
@@ -152,30 +153,28 @@ class Map:
         least = max(self._least, sectors * _SECTOR - host % _SECTOR + 1)
         end = min(host - host % _SECTOR + (sectors + 1) * _SECTOR, header.file_size)
         if host + least > header.file_size:
-            raise refusal("l2-entry", f"has compressed data at byte {host}, behind the end of the file", DAMAGED)
+            raise _refused("l2-entry", f"has compressed data at byte {host}, behind the end of the file")
         first, last = host // header.cluster, (end - 1) // header.cluster
         if not self._claims.share(first, last - first + 1):
-            raise refusal("shared-cluster", f"has compressed data at byte {host}, where something else lies", DAMAGED)
+            raise _refused("shared-cluster", f"has compressed data at byte {host}, where something else lies")
         self.packed += 1
         self._packed_bytes += least
         if self._packed_bytes > header.file_size:
-            raise refusal("amplification", "has more compressed data than the file is long", DAMAGED)
+            raise _refused("amplification", "has more compressed data than the file is long")
         return Span(offset, header.cluster, host, end - host)
 
     def _claim_data(self, offset: int, host: int, count: int) -> None:
         step = self._header.cluster
         if host % step or host + (count - 1) * step >= self._header.file_size:
-            raise refusal(
-                "l2-entry", f"has data for byte {offset} at byte {host}, not aligned or behind the end", DAMAGED
-            )
+            raise _refused("l2-entry", f"has data for byte {offset} at byte {host}, not aligned or behind the end")
         self._claim("data", host, count)
 
     def _claim(self, what: str, host: int, count: int) -> None:
         step = self._header.cluster
         if host % step or host + (count - 1) * step >= self._header.file_size:
-            raise refusal("place", f"has a {what} at byte {host}, not aligned or behind the end", DAMAGED)
+            raise _refused("place", f"has a {what} at byte {host}, not aligned or behind the end")
         if not self._claims.take(host // step, count):
-            raise refusal("shared-cluster", f"has {what} at byte {host}, where something else lies", DAMAGED)
+            raise _refused("shared-cluster", f"has {what} at byte {host}, where something else lies")
 
     def _entries(self, offset: int, count: int) -> Iterator[tuple[int, int]]:
         """The entries of a table that are not 0, each with its index."""
@@ -233,3 +232,7 @@ class _Bits:
     def set(self) -> None:
         number = int.from_bytes(self._map[self._bytes], "little") | self._mask
         self._map[self._bytes] = number.to_bytes(self._bytes.stop - self._bytes.start, "little")
+
+
+def _refused(check: str, fault: str) -> ImageError:
+    return ImageError(f"{fault}: {DAMAGED} (check {check})")

@@ -55,7 +55,7 @@ def test_the_largest_file_and_a_cluster_more(directory: Path) -> None:
     largest = Crafted(bits=9, size=512 << 27, l2={4: (1 << 27) - 1 << 9 | COPIED, 5: compressed_entry(9, 1 << 30, 0)})
     assert "(check compressed-data)" in read(directory, largest).error
     one_more = read(directory, replace(largest, size=(512 << 27) + 1))
-    assert "has 134217729 clusters: too many (check file-size): publish " in one_more.error
+    assert "has 134217729 clusters, which is too many: publish " in one_more.error
 
 
 def test_a_disk_larger_than_its_room_is_refused_before_the_first_write(directory: Path) -> None:
@@ -75,7 +75,7 @@ def test_many_clusters_from_one_compressed_one_are_refused(directory: Path) -> N
         clusters={L2: table, DATA + 1: table, DATA: deflated(bytes(64 * KIB))},
     )
     outcome = read(directory, image, 2 * 8192 << bits)
-    assert "has more compressed data than the file is long (check amplification)" in outcome.error
+    assert "has more compressed data than the file is long: " in outcome.error
     assert (directory / "disk").stat().st_blocks == 0
 
 
@@ -114,7 +114,7 @@ def test_compressed_data_gives_a_cluster_and_never_more(directory: Path, zeros: 
 )
 def test_compressed_data_that_is_no_whole_cluster_is_refused(directory: Path, packed: bytes) -> None:
     image = Crafted(l2={0: compressed_entry(12, DATA * 4 * KIB, 0)}, clusters={DATA: packed.ljust(512, b"\0")})
-    assert "has no whole cluster in the data for byte 0 (check compressed-data)" in read(directory, image).error
+    assert "has no whole cluster in the compressed data for byte 0: " in read(directory, image).error
 
 
 def zstd_frame(window: int, blocks: bytes) -> bytes:
