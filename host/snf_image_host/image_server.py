@@ -62,13 +62,13 @@ class ImageServer:
         return connection
 
     def last_words(self) -> str:
-        """Why QEMU ended, as far as it told; "" if it said nothing."""
+        """Why QEMU failed, as far as it told, and what to do; "" if it said nothing."""
         with contextlib.suppress(BlockingIOError):
             lines = os.read(self.words, _LAST_WORDS).decode("utf-8", "replace").splitlines()
             line = next((line for line in reversed(lines) if line.strip()), "")
             # Behind the program's name and the option at fault, which is JSON of ours, comes the reason.
             reason = line.rpartition("}: ")[2].removeprefix(f"{PROGRAM}: ")
-            return printable(reason[:_SHOWN])
+            return f"{printable(reason[:_SHOWN])}; {self.cure}" if reason else ""
         return ""
 
 
