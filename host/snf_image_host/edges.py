@@ -7,6 +7,7 @@ in whatever order he likes, from several threads; also a process of its own may,
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from collections.abc import Iterator
@@ -25,9 +26,11 @@ def edges_last(
     target: Target, start: int = 0, alive: int | None = None, courtesy: Courtesy = NO_COURTESY
 ) -> Iterator[EdgesLast]:
     """A view of the disk with memory of its own, for the length of the block."""
-    fd = os.memfd_create("edges", os.MFD_CLOEXEC)
+    fd = os.memfd_create("edges", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, 2 * EDGE + TALLY_SIZE)
+        # Who shares it must not take it away from under us: a read of what is not there any more is a SIGBUS.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         yield EdgesLast(target, start, fd, memoryview(mmap.mmap(fd, 2 * EDGE)), alive, courtesy)
     finally:
         os.close(fd)
