@@ -111,7 +111,7 @@ def install_os_definition(places: Places) -> None:
         command = places.prefix / "sbin" / name
         _script(places, command, Start("snf_image_helper_builder.cli", function, "helper-command.in"))
     _script(places, places.prefix / "sbin/snf-image-config", Start("snf_image_host.config_command", "ROOT"))
-    for name in ("snf-image-cache",):
+    for name in ("snf-image-cache", "snf-image-inspect"):
         _script(
             places, places.prefix / "sbin" / name, Start("snf_image_host.cli", f'"{name}", ROOT', function="operate")
         )

@@ -38,12 +38,7 @@ def main(command: str, root: Path, argv: list[str] | None = None) -> int:
     if arguments != (["parameters"] if command == "verify" else []):
         sys.stderr.write(_usage(command))
         return RequestError.exit_code
-    _occupy_standard_descriptors()
-    # No core dump of ours or of QEMU's: both hold secrets. 1 turns off even what is piped to a collector (core(5)).
-    with suppress(ValueError):  # not root, and the limit is 0 already
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    for number in _ENDING:
-        signal.signal(number, _end)
+    _prepare()
     # A monitor or a log reader that is gone must not take the deployment with it; writes then fail with EPIPE.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     env = dict(os.environ)
@@ -56,8 +51,7 @@ def operate(command: str, root: Path, argv: list[str] | None = None) -> int:
     """Run one of the operator's commands, which has options of its own, to its exit code, as main() does."""
     module = _command(command)
     options = module.parser().parse_args(argv)
-    for number in _ENDING:
-        signal.signal(number, _end)
+    _prepare()
     return _ended(command, lambda: module.run(options, root))
 
 
@@ -119,8 +113,21 @@ def _command(command: str) -> _Command:
             from snf_image_host import cache_command  # noqa: PLC0415
 
             return cache_command
+        case "snf-image-inspect":
+            from snf_image_host import inspect_command  # noqa: PLC0415
+
+            return inspect_command
         case _:
             raise RequestError(f"{command!r} is none of the operator's commands")
+
+
+def _prepare() -> None:
+    _occupy_standard_descriptors()
+    # No core dump of ours or of QEMU's: both hold secrets. 1 turns off even what is piped to a collector (core(5)).
+    with suppress(ValueError):  # not root, and the limit is 0 already
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    for number in _ENDING:
+        signal.signal(number, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

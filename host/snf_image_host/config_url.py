@@ -29,41 +29,41 @@ def fetched(parameters: Mapping[str, str], settings: Settings) -> dict[str, str]
     return {**parameters, **read_document(fetch(url, "config_url", settings))} if url else dict(parameters)
 
 
-def read_document(document: bytes) -> dict[str, str]:
+def read_document(document: bytes, name: str = _PREFIX) -> dict[str, str]:
     """The OS parameters of a document by upper-case name; null is "not given", and what is none of ours is left out.
 
-    Those that are JSON themselves may be given as text, as Cyclades does, or as they are. Raises RequestError with a
-    line for each fault.
+    `name` is the document's in messages. Those that are JSON themselves may be given as text, as Cyclades does, or as
+    they are. Raises RequestError with a line for each fault.
     """
     try:
         content = decode(document.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise RequestError(f"{_PREFIX} is not UTF-8; convert it") from error
+        raise RequestError(f"{name} is not UTF-8; convert it") from error
     except RequestError as error:
-        raise RequestError(f"{_PREFIX} is {error}; correct it") from error
+        raise RequestError(f"{name} is {error}; correct it") from error
     if not isinstance(content, dict):
-        raise RequestError(f"{_PREFIX} is not a JSON object; write it in {{...}}")
+        raise RequestError(f"{name} is not a JSON object; write it in {{...}}")
     # Only ASCII: other alphabets have letters as well whose capital is an I or an S of ours.
-    members = [(name.upper(), value) for name, value in content.items() if name.isascii()]
-    known = [(name, value) for name, value in members if name in OS_PARAMETERS]
-    faults = list(_faults(known))
+    members = [(key.upper(), value) for key, value in content.items() if key.isascii()]
+    known = [(key, value) for key, value in members if key in OS_PARAMETERS]
+    faults = list(_faults(known, name))
     if faults:
         raise RequestError(*faults)
-    given = with_spec({name: _text(value) for name, value in known if value is not None})
+    given = with_spec({key: _text(value) for key, value in known if value is not None})
     if "CONFIG_URL" in given:
-        raise RequestError(f"{_PREFIX} gives a config_url itself; leave that out")
+        raise RequestError(f"{name} gives a config_url itself; leave that out")
     return given
 
 
-def _faults(members: list[tuple[str, object]]) -> Iterator[str]:
-    names = [name for name, _ in members]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{_PREFIX} gives {name.lower()} twice, in other capitals; keep one"
-    for name, value in members:
-        if isinstance(value, dict | list) and name not in _DOCUMENTS:
-            yield f"{_PREFIX} gives {name.lower()} as an object or an array; give text"
+def _faults(members: list[tuple[str, object]], name: str) -> Iterator[str]:
+    keys = [key for key, _ in members]
+    for key in sorted({key for key in keys if keys.count(key) > 1}):
+        yield f"{name} gives {key.lower()} twice, in other capitals; keep one"
+    for key, value in members:
+        if isinstance(value, dict | list) and key not in _DOCUMENTS:
+            yield f"{name} gives {key.lower()} as an object or an array; give text"
         elif isinstance(value, bool | int | float):
-            yield f"{_PREFIX} gives {name.lower()} as a number, true or false; put it in quotes"
+            yield f"{name} gives {key.lower()} as a number, true or false; put it in quotes"
 
 
 def _text(value: object) -> str:

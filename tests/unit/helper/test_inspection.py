@@ -279,7 +279,7 @@ def test_boot_code_of_grub_without_the_rest_of_it_does_not_boot(debian: Path, tm
 
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(12 << 20)  # larger than what is read as a whole
-FEDORA = {
+FEDORA: Mapping[str, str | bytes] = {
     "/etc/os-release": 'ID=fedora\nVERSION_ID=41\nPRETTY_NAME="Fedora Linux 41 (Cloud Edition)"\n',
     "/usr/lib/systemd/systemd": ELF,
     "/usr/lib/modules/6.11.4-301.fc41.x86_64/modules.dep": "",
@@ -292,7 +292,11 @@ FEDORA = {
     "/boot/grub2/grub.cfg": "",
     "/etc/fstab": "LABEL=fedora / btrfs subvol=root 0 0\n",
 }
-ALPINE = {"/etc/os-release": "ID=alpine\nVERSION_ID=3.20.3\n", "/sbin/openrc": "", "/boot/extlinux.conf": ""}
+ALPINE: Mapping[str, str | bytes] = {
+    "/etc/os-release": "ID=alpine\nVERSION_ID=3.20.3\n",
+    "/sbin/openrc": "",
+    "/boot/extlinux.conf": "",
+}
 
 
 def description(root: Path, files: Mapping[str, str | bytes], problems: Problems | None = None) -> FoundSystem:
@@ -336,7 +340,8 @@ def test_the_network_software_is_the_one_that_configure_network_writes_for(name:
 
 
 def test_hostile_files_become_problems_one_by_one(tmp_path: Path) -> None:
-    hostile = FEDORA | {
+    hostile = {
+        **FEDORA,
         "/etc/fstab": b"#" * (5 << 20),
         "/etc/os-release": b"ID=x\xff\nPRETTY_NAME='\x1b]0;owned\x07'\n",
     }

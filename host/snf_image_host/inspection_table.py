@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An inspection for a person: 80 columns, no colours. Pure; all texts are printable already."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from snf_image_host.inspection import InspectedImage, Inspection
+from snf_image_shared.findings import Findings, FoundBoot, FoundFileSystem, FoundPartition, FoundSystem, Plan
+
+WIDTH = 80
+_LABEL = 12  # columns
+_PARTITION = "{:>3} {:>10} {:>10}  {:<20} {:<12} {:>9} {:>9}"
+_BELOW = 27  # where the second line of a partition begins
+_TASK = "{:<26} {:<11} "
+_NOTHING = "-"
+
+
+def lines(inspection: Inspection) -> Iterator[str]:
+    """The whole report."""
+    found = inspection.disk
+    yield from _entry("Image", _image(inspection.image))
+    yield from _entry("Disk", _disk(found))
+    yield from _entry("Boot", _boot(found.boot))
+    if found.system:
+        yield from _system(found.system)
+    else:
+        yield from _entry("System", "none was recognised")
+    if found.table and found.table.partitions:
+        yield ""
+        yield _PARTITION.format("No.", "Start", "Size", "Type", "Content", "Used", "Free")
+        for partition in found.table.partitions:
+            yield from _partition(partition)
+    if found.plan:
+        yield ""
+        yield from _plan(found.plan)
+    if found.problems:
+        yield ""
+        yield "Problems"
+        for problem in found.problems:
+            yield from textwrap.wrap(problem, WIDTH, initial_indent="  * ", subsequent_indent="    ")
+
+
+def size(count: int) -> str:
+    """Bytes in four digits at most: 512 B, 1.5 MiB, 120 GiB."""
+    number = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if number < 999.5:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 99.95 else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.0f} PiB"
+
+
+def _image(image: InspectedImage) -> str:
+    wrapped = ", ".join(filter(None, (image.container, image.compression)))
+    stored = "of unknown size" if image.size is None else size(image.size)
+    return f"{image.name}: {wrapped}, {stored} (img_format {image.format})"
+
+
+def _disk(found: Findings) -> str:
+    if found.table:
+        table = f"{'GPT' if found.table.kind == 'gpt' else 'MBR'} {found.table.id}".rstrip()
+    else:
+        table = "no partition table" + (f", {_content(found.content)}" if found.content.type else "")
+    return f"{size(found.size)}, {table}, sectors of {found.sector_size} bytes"
+
+
+def _boot(boot: FoundBoot) -> str:
+    ways = []
+    if boot.bios:
+        ways.append(f"BIOS ({boot.boot_code or 'unknown boot code'})")
+    if boot.uefi:
+        ways.append(f"UEFI ({boot.loaders[0]})" if boot.loaders else "UEFI")
+    elif boot.loaders:
+        ways.append(f"UEFI only by a boot entry of the firmware's ({boot.loaders[0]})")
+    return ", ".join(ways) or "nothing to boot from was found"
+
+
+def _system(system: FoundSystem) -> Iterator[str]:
+    release = " ".join(filter(None, (system.distribution, system.release)))
+    name = system.name or release or system.family
+    yield from _entry("System", ", ".join(dict.fromkeys(filter(None, (name, system.family, system.architecture)))))
+    if release and release != name:
+        kin = (
+            f" (of {system.distribution_family}'s family)" if system.distribution_family not in {"", "unknown"} else ""
+        )
+        yield from _entry("Distro", release + kin)
+    called = f", {system.root_device} in its fstab" if system.root_device else ""
+    yield from _entry("Root", f"partition {system.root_partition}{called}")
+    if system.kernels:
+        yield from _entry("Kernels", ", ".join(system.kernels))
+    network = system.network + (f" ({system.network_backend})" if system.network_backend else "")
+    yield from _entry("Init", system.init or "not found")
+    yield from _entry("Network", network or "nothing that is configured by snf-image")
+    yield from _entry("cloud-init", system.cloud_init or "none")
+    yield from _entry("SELinux", system.selinux or "none")
+    yield from _entry("Boot loader", system.boot_loader or "not found")
+
+
+def _partition(partition: FoundPartition) -> Iterator[str]:
+    content = partition.content
+    yield _PARTITION.format(
+        partition.number,
+        size(partition.start),
+        size(partition.size),
+        _cut(partition.role or partition.type, 20),
+        _cut(content.type or _NOTHING, 12),
+        _NOTHING if content.used is None else size(content.used),
+        _NOTHING if content.free is None else size(content.free),
+    ).rstrip()
+    more = (
+        f"label {content.label}" if content.label else "",
+        f"UUID {content.uuid}" if content.uuid else "",
+        f"name {partition.name}" if partition.name else "",
+        "active" if partition.is_bootable else "",
+        partition.attributes,
+    )
+    indent = " " * _BELOW
+    yield from textwrap.wrap(", ".join(filter(None, more)), WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _plan(plan: Plan) -> Iterator[str]:
+    if plan.tasks:
+        yield _TASK.format("Task", "", "").rstrip()
+    for task in plan.tasks:
+        head = _TASK.format(_cut(task.name, 26), task.outcome)
+        wrapped = textwrap.wrap(head + task.reason, WIDTH, subsequent_indent=" " * len(head), drop_whitespace=True)
+        yield from wrapped
+    if plan.refusal:
+        yield from textwrap.wrap(f"A deployment fails: {plan.refusal}", WIDTH, subsequent_indent="  ")
+
+
+def _content(content: FoundFileSystem) -> str:
+    return f"{content.type} {content.label!r}" if content.label else content.type
+
+
+def _entry(label: str, text: str) -> list[str]:
+    indent = " " * _LABEL
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=indent) or [label]
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
