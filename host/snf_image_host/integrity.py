@@ -29,6 +29,8 @@ def integrity_of(wanted: Sequence[Checksum], origin: Origin, settings: Settings)
     voucher = voucher_for(origin, settings, is_vouched=bool(wanted))
     integrity = Integrity(*wanted, *voucher.checksums, signature=voucher.signature)
     try:
+        if voucher.signature:
+            voucher.signature.start()
         yield integrity
     finally:
         integrity.close()
@@ -96,9 +98,10 @@ class Integrity:
             self._signature.verdict()
 
     def start_again(self) -> None:
-        """Forget what was fed: the image is going to be fed from its first byte again."""
+        """Forget what was fed: the image is going to be fed from its first byte again. In the main thread."""
         self._hashes = {name: hashlib.new(name) for name in self._hashes}
-        self.close()
+        if self._signature:
+            self._signature.start()
         self._has_begun = self._is_fed = False
 
     def also_check(self, condition: Callable[[str], None]) -> None:

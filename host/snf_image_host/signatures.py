@@ -59,6 +59,9 @@ class Verdict:
         return next((text for word, text in _DOUBTS.items() if word in self.doubts), "is not one, or not detached")
 
 
+UNKNOWN = Verdict(frozenset({"UNSOUND"}))
+
+
 @dataclass(frozen=True)
 class Keyring:
     """The public keys whose signatures count."""
@@ -91,7 +94,10 @@ class Keyring:
 
 
 class DetachedSignature:
-    """A signature of what is fed; `name` is for messages. gpgv runs from the first byte until close()."""
+    """A signature of what is fed; `name` is for messages. gpgv runs from start() until close().
+
+    It dies with the thread that starts it (PR_SET_PDEATHSIG), which has to be the main one; any thread may feed.
+    """
 
     def __init__(self, name: str, content: bytes, keyring: Keyring) -> None:
         """Raises ImageError for one that is too large."""
@@ -103,29 +109,31 @@ class DetachedSignature:
         self._stack = ExitStack()
         self._gpgv: _Gpgv | None = None
 
+    def start(self) -> None:
+        """Before the first byte; what was fed before is forgotten. Raises ConfigurationError if gpgv cannot be run."""
+        self.close()
+        self._gpgv = self._stack.enter_context(_gpgv(self._content, self._keyring))
+
     def feed(self, piece: memoryview) -> None:
-        """The next bytes of what is signed. Raises ConfigurationError if gpgv cannot be started."""
-        self._running().feed(piece)
+        """The next bytes of what is signed."""
+        if self._gpgv:
+            self._gpgv.feed(piece)
 
     def verdict(self) -> Verdict:
         """After the last byte."""
-        return self._running().verdict()
+        return self._gpgv.verdict() if self._gpgv else UNKNOWN
 
     def early_verdict(self) -> Verdict:
         """Before the first byte: whether it is no signature, or by a key that does not count."""
+        self.start()
         verdict = self.verdict()
         self.close()
         return Verdict(verdict.doubts - {"BADSIG"})
 
     def close(self) -> None:
-        """Nothing of gpgv is left. What was fed is forgotten; it may be fed from its first byte again."""
+        """Nothing of gpgv is left."""
         self._gpgv = None
         self._stack.close()
-
-    def _running(self) -> _Gpgv:
-        if self._gpgv is None:
-            self._gpgv = self._stack.enter_context(_gpgv(self._content, self._keyring))
-        return self._gpgv
 
 
 def refusal(name: str, signature: str, verdict: Verdict) -> ImageError:
@@ -162,7 +170,7 @@ def verdict_of(said: str, exit_status: int, *, is_detached: bool) -> Verdict:
     if is_detached:
         is_as_told = is_as_told and all(line[_CLASS] == _OF_BYTES for line in valid)
     if not doubts and not (valid and is_one_each and is_as_told and exit_status == 0):
-        doubts = frozenset({"UNSOUND"})
+        doubts = UNKNOWN.doubts
     return Verdict(doubts, tuple(line[_SIGNER] for line in valid))
 
 

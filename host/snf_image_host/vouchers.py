@@ -78,6 +78,7 @@ def _signed_part(origin: Origin, text: Sidecar, keyring: Keyring) -> bytes | Non
         return None
     signature = DetachedSignature(found.name, found.content, keyring)
     try:
+        signature.start()
         signature.feed(memoryview(text.content))
         _refuse(origin, found.name, signature.verdict())
     finally:

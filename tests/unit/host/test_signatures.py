@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from snf_image_host.signatures import (
 )
 from snf_image_shared.errors import ConfigurationError, ImageError
 
-IMAGE = os.urandom(3 << 20)  # more than a pipe holds
+MIB = 1 << 20
+IMAGE = os.urandom(3 * MIB)  # more than a pipe holds
 FINGERPRINT = "A" * 40
 GOOD = f"""[GNUPG:] NEWSIG
 [GNUPG:] KEY_CONSIDERED {FINGERPRINT} 0
@@ -50,6 +52,7 @@ def stranger() -> Iterator[Publisher]:
 def verdict(signature: bytes, signer: Publisher, image: bytes = IMAGE) -> Verdict:
     """Of an image that is read in pieces."""
     checked = DetachedSignature("image.sig", signature, Keyring.read(str(signer.keyring)))
+    checked.start()
     try:
         for at in range(0, len(image), 1_000_000):
             checked.feed(memoryview(image)[at : at + 1_000_000])
@@ -78,10 +81,28 @@ def test_an_empty_image_can_be_signed(ours: Publisher) -> None:
     assert not verdict(ours.signature(b""), ours, b"").doubts
 
 
+def test_what_never_ran_vouches_for_nothing(ours: Publisher) -> None:
+    checked = DetachedSignature("image.sig", ours.signature(b""), Keyring.read(str(ours.keyring)))
+    checked.feed(memoryview(b""))
+    assert checked.verdict().doubts
+
+
+def test_it_may_be_fed_by_threads_that_end_before_it(ours: Publisher) -> None:
+    checked = DetachedSignature("image.sig", ours.signature(IMAGE), Keyring.read(str(ours.keyring)))
+    checked.start()
+    for at in range(0, len(IMAGE), MIB):
+        thread = threading.Thread(target=checked.feed, args=(memoryview(IMAGE)[at : at + MIB],))
+        thread.start()
+        thread.join()
+    assert not checked.verdict().doubts
+    checked.close()
+
+
 def test_an_image_can_be_fed_again_from_its_beginning(ours: Publisher) -> None:
     checked = DetachedSignature("image.sig", ours.signature(IMAGE), Keyring.read(str(ours.keyring)))
+    checked.start()
     checked.feed(memoryview(IMAGE)[:100])
-    checked.close()
+    checked.start()
     checked.feed(memoryview(IMAGE))
     assert not checked.verdict().doubts
     checked.close()
@@ -184,6 +205,7 @@ def signers(of: Publisher) -> tuple[str, ...]:
 
 def test_gpgv_is_gone_when_the_check_is_closed(ours: Publisher) -> None:
     checked = DetachedSignature("image.sig", ours.signature(IMAGE), Keyring.read(str(ours.keyring)))
+    checked.start()
     checked.feed(memoryview(IMAGE)[:100])
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     running, descriptors = set(children.read_text().split()), len(os.listdir("/proc/self/fd"))
@@ -219,6 +241,7 @@ def test_a_keybox_is_a_keyring_too(ours: Publisher) -> None:
     box = ours.home / "pubring.kbx"
     assert box.is_file()
     checked = DetachedSignature("image.sig", ours.signature(b"x"), Keyring.read(str(box)))
+    checked.start()
     checked.feed(memoryview(b"x"))
     assert not checked.verdict().doubts
     checked.close()
@@ -258,6 +281,7 @@ def test_whatever_gpgv_says_it_is_good_only_with_as_many_of_each_line(lines: lis
 def test_gpgv_has_no_rights_and_no_network(ours: Publisher, tmp_path: Path) -> None:
     """Looked at while it waits for more of the image."""
     checked = DetachedSignature("image.sig", ours.signature(IMAGE), Keyring.read(str(ours.keyring)))
+    checked.start()
     checked.feed(memoryview(IMAGE)[: 2 << 20])  # it is past its start when it has taken more than the pipe holds
     try:
         tree = subprocess.run(["ps", "-eo", "pid,comm,args"], check=True, capture_output=True, text=True).stdout
