@@ -16,7 +16,7 @@ SPARSE, STREAM = "monolithicSparse", "streamOptimized"
 
 _FIRST = "# disk descriptorfile"
 _KEY = re.compile(r"([A-Za-z][A-Za-z0-9_.:-]*)\s*=\s*(.*)")
-_EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s+([0-9]{1,18})\s+([A-Z0-9]+)\s+"([^"]*)"', re.IGNORECASE)
+_EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s+([0-9]{1,18})\s+([A-Z0-9]+)\s+"([^"]*)"(?:\s+[0-9]+)?', re.IGNORECASE)
 _NO_PARENT = "ffffffff"
 _SHOWN = 60  # characters of a line in a message
 
