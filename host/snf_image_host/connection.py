@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One question to a server by one jailed curl, whose answer is read while it comes.
 
-The head of the answer comes before the body through the same pipe, and is read here; curl looks after the framing of
-the body, TLS and proxies. What curl says goes to a file in memory that is limited as well.
+The head of the answer comes before the body through the same pipe, and is read here; curl looks after chunks, TLS and
+proxies. A Content-Length is nothing to curl: whoever reads counts, and so sees bytes behind the announced end as well.
+What curl says goes to a file in memory that is limited.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _WORDS = 1 << 20  # bytes that curl may say; of them the last are read
 _LAST_WORDS = 8192
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WRITE_OUT = "%{stderr}\\n" + MARK + "%{size_download}\\n%{errormsg}\\n"
-# --verbose tells of bytes behind the announced end, and --include puts a chunked body's trailers behind it.
-_OWN = ("--no-fail", "--no-compressed", "--no-tr-encoding", "--no-buffer", "--verbose", "--write-out", _WRITE_OUT)
-_HTTP = ("--include", "--suppress-connect-headers")
+_OWN = ("--no-fail", "--no-compressed", "--no-tr-encoding", "--no-buffer", "--write-out", _WRITE_OUT)
+_HTTP = ("--include", "--suppress-connect-headers", "--ignore-content-length")
+_CLOSE = "Connection: close"  # or the end of the body would not be told by an end of the connection
 _SIGNALLED = 128
 
 
@@ -49,12 +50,14 @@ class BrokenError(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How curl ended: its exit status, its `reason` in words of its own, the bytes of a body that it counted."""
+    """How curl ended: its exit status, its `reason` in words of its own, the bytes of a body that it counted.
+
+    More have come than it `counted` if a chunked body has trailers: curl puts them behind it (--include).
+    """
 
     status: int
     reason: str
     counted: int
-    has_excess: bool
 
     @property
     def broken(self) -> BrokenError:
@@ -141,11 +144,11 @@ class Connection:
             raise BrokenError("curl does not end") from error
         length = os.fstat(self._words).st_size
         words = os.pread(self._words, _LAST_WORDS, max(0, length - _LAST_WORDS)).decode("utf-8", "replace")
-        said, mark, after = words.rpartition(MARK)
+        _, mark, after = words.rpartition(MARK)
         if not mark and 0 <= status < _SIGNALLED:
             raise cannot_be_run(after, status)
         counted, reason = [*after.split("\n"), "", ""][:2] if mark else ("", "")
-        return Ended(status, reason, int(counted) if counted.isdecimal() else 0, "xcess found" in said)
+        return Ended(status, reason, int(counted) if counted.isdecimal() else 0)
 
     def stop(self) -> None:
         """End curl, so that whoever is reading comes to the end."""
@@ -198,7 +201,7 @@ class Access:
         where = ""
         for _ in range(MAX_REDIRECTS + 1):
             with ExitStack() as undo:
-                connection = undo.enter_context(self.connect(url, _HTTP, headers))
+                connection = undo.enter_context(self.connect(url, _HTTP, [_CLOSE, *headers]))
                 try:
                     head = connection.read_head(self.seconds)
                 except BadHeadError as error:

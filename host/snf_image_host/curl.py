@@ -35,7 +35,7 @@ ABSENT = frozenset({19, 78})
 # Where it has never worked, there is no use in trying again soon: the URL, a log-in, a certificate is wrong.
 LASTING = TLS | ABSENT | frozenset({1, 3, 5, 6, 7, 9, 67})
 _FAILURES = {
-    1: "curl on this node cannot do that scheme: install Debian's curl",
+    1: "the server does not speak that scheme, or curl on this node does not: is it the right port?",
     5: "the proxy that CURL names cannot be found: correct the setting",
     7: "cannot be connected to: is the server running, and may this node reach it?",
     9: "the server does not give the file to this user: correct the URL",

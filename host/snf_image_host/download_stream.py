@@ -17,6 +17,8 @@ from snf_image_host.urls import RefusedError, Url
 from snf_image_host.validators import ChangedError, Validators
 from snf_image_shared.errors import ImageError
 
+_LAST_WAIT = 3.0  # seconds for a server to close the connection when it has given all
+
 
 class Download:
     """A Stream. `size` and `validators` are of the version that was begun with."""
@@ -69,7 +71,14 @@ class Download:
         """Some bytes, or 0 at the end of this connection. Raises BrokenError, ImageError."""
         begun = self._begun or self._patience.spend(self._go_on)
         self._begun = begun
-        count = self._patience.spend(lambda: begun.connection.readinto(view, self._patience.stall))
+        is_all = self._position == self._total
+        seconds = min(_LAST_WAIT, self._patience.stall) if is_all else self._patience.stall
+        try:
+            count = self._patience.spend(lambda: begun.connection.readinto(view, seconds))
+        except BrokenError:
+            if not is_all:
+                raise
+            count = 0
         if not count:
             self._end(begun)
             return 0
@@ -77,23 +86,28 @@ class Download:
         self._patience.progressed()
         self._check_lateness()
         if self._total is not None and self._position > self._total:
-            raise ImageError(f"{self.name}: the server sends more than the {self._total} bytes that it announced")
+            raise ImageError(
+                f"{self.name}: the server sends more than the {self._total} bytes that it announced: "
+                "is the image being written there still? Try again"
+            )
         return count
 
     def _end(self, begun: Begun) -> None:
-        """Judge how the connection ended."""
+        """Judge how the connection ended, or that nothing follows what is all."""
+        if self._position == self._total:
+            self._drop()
+            self._is_at_end = True
+            return
         ended = begun.connection.finish()
         if ended.status:
             raise ended.broken
-        if ended.has_excess:
-            raise ImageError(f"{self.name}: the server sends more than it announced; publish the image again")
         if ended.counted != begun.connection.received:
             raise ImageError(
                 f"{self.name}: the server sends fields behind the image (trailers), which cannot be told from it: "
                 "have it send the image with a Content-Length"
             )
-        if self._total is not None and self._position < self._total:
-            raise BrokenError(f"the answer ended after {self._position} of {self._total} bytes")
+        if self._total is not None:
+            raise BrokenError(f"the answer was cut off after {self._position} of {self._total} bytes")
         self._drop()
         self._is_at_end = True
 
