@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
@@ -53,22 +53,23 @@ def converted(opened: Opened, settings: Settings) -> Iterator[Image]:
                 f"{stored.name} is a disk of {size} bytes by its header, and of {disk.size} bytes by QEMU: "
                 "convert it with 'qemu-img convert' and publish the result"
             )
-        yield ConvertedImage(opened, stored, disk)
+        yield ConvertedImage(opened, stored, disk, stack.close)
 
 
 class ConvertedImage:
-    """As Image says."""
+    """As Image says. `end` ends the decoder of the disk; it may be called again."""
 
-    def __init__(self, opened: Opened, stored: Source, disk: ServedDisk) -> None:
+    def __init__(self, opened: Opened, stored: Source, disk: ServedDisk, end: Callable[[], None]) -> None:
         self.name = stored.name
         self.size = disk.size
         self.img_format = opened.img_format
         self.integrity = opened.integrity
         self._stored = stored
+        self._end = end
         self._disk = PlainImage(disk, Integrity(), opened.img_format)
 
     def fill(self, disk: EdgesLast, progress: Progress) -> int:
-        """As Image says."""
+        """As Image says. The decoder is gone when it returns: what comes next need not be near it."""
         is_over = threading.Event()
         with ThreadPoolExecutor(1, thread_name_prefix="checksum") as reader:
             fed = reader.submit(_feed, self._stored, self.integrity, is_over)
@@ -78,6 +79,7 @@ class ConvertedImage:
             finally:
                 is_over.set()
         self._stored.check_unchanged()
+        self._end()
         return size
 
     def is_disk(self, target: Target) -> bool:

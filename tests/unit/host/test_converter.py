@@ -254,8 +254,9 @@ def test_nothing_is_left_of_a_good_run(directory: Path, settings: Settings) -> N
     before, others = len(os.listdir("/proc/self/fd")), children(os.getpid())
     with open_source("image", directory) as source, converted(opened(source, Container.VHDX), settings) as disk:
         assert os.listdir(settings.run_dir) == []
-        fill(disk, directory / "disk")
         assert decoders(os.getpid())
+        fill(disk, directory / "disk")
+        assert decoders(os.getpid()) == []
     del disk
     assert children(os.getpid()) == others
     assert os.listdir(settings.run_dir) == []
