@@ -12,7 +12,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -45,7 +45,7 @@ _OFFSET = 0x00FFFFFFFFFFFE00
 class Seed:
     """A valid image and where its tables lie, as (offset, bytes)."""
 
-    content: bytes
+    content: bytes = field(repr=False)
     cluster: int
     l1: tuple[int, int]
     l2: tuple[tuple[int, int], ...]
@@ -108,7 +108,7 @@ def mutated(seed: Seed, draw: st.DataObject) -> bytes:
     """The image with one to four things changed, most often where it hurts."""
     image = bytearray(seed.content)
     for _ in range(draw.draw(st.integers(1, 4))):
-        areas = [(0, 112), (0, 112), (112, 512), seed.l1, *seed.l2[:4], *seed.refcounts, (0, len(image))]
+        areas = [(0, 112), (0, 112), (112, 512), seed.l1, *seed.l2[:4], *seed.refcounts, (0, len(seed.content))]
         start, length = draw.draw(st.sampled_from(areas))
         match draw.draw(st.sampled_from(("byte", "bytes", "entry", "entry", "entry", "truncate"))):
             case "byte":
