@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from http_server import Answer, Answering, HttpServer, http_server
 from publishers import LONG_AGO, Publisher, publisher
 from snf_image_host.checksum import Checksum
 from snf_image_host.image_names import WantedImage
@@ -291,3 +292,58 @@ def test_signatures_without_a_keyring_are_the_administrators_fault(node: Node, t
     (tmp_path / "garbage").write_bytes(b"garbage")
     node.keyring = str(tmp_path / "garbage")
     assert "holds no OpenPGP keys" in node.refusal(Verify.SIGNATURE, kind=ConfigurationError)
+
+
+def from_server(node: Node, server: HttpServer, verify: Verify) -> None:
+    """Deploy an image whose URL says more than its name."""
+    settings = Settings(
+        run_dir=node.images.parent / "run",
+        cache_dir=node.images.parent / "cache",
+        image_allow="127.0.0.1",
+        image_retries=0,
+        verify_network=verify,
+        verify_keyring=node.keyring,
+    )
+    wanted = WantedImage(f"{server.url}/pub/my%20image?key=canary", "diskdump")
+    with (
+        Progress.start("inst", None, log=io.StringIO()) as progress,
+        open_image(wanted, settings, progress) as image,
+        open_target(node.disk) as target,
+    ):
+        assert image
+        copy(image, target, progress)
+
+
+@pytest.mark.root
+def test_an_image_on_a_server_is_vouched_for_by_what_lies_beside_it(trusting: Node, ours: Publisher) -> None:
+    line = f"{DIGEST['sha256']}  my image\n".encode()
+    files: dict[str, Answer | Answering] = {"/pub/my%20image": Answer(IMAGE)}
+    with http_server(files) as server:
+        from_server(trusting, server, Verify.NO)
+        assert trusting.is_deployed()
+        # One-shot URLs can be asked once: without a policy nothing else is.
+        assert [asked.target for asked in server.asked] == ["/pub/my%20image?key=canary"]
+        trusting.disk.write_bytes(GARBAGE)
+        for verify in (Verify.CHECKSUM, Verify.SIGNATURE):
+            with pytest.raises(
+                ImageError, match=r"^image http://127\.0\.0\.1:\d+/?.* (has no checksum|is not signed), "
+            ):
+                from_server(trusting, server, verify)
+        assert trusting.is_untouched()
+        assert [asked.target for asked in server.asked if "canary" in asked.target] == ["/pub/my%20image?key=canary"]
+        files["/pub/SHA256SUMS"] = Answer(line)
+        from_server(trusting, server, Verify.CHECKSUM)
+        assert trusting.is_deployed()
+        files["/pub/SHA256SUMS.asc"] = Answer(ours.signature(line, "--armor"))
+        trusting.disk.write_bytes(GARBAGE)
+        from_server(trusting, server, Verify.SIGNATURE)
+        assert trusting.is_deployed()
+        files["/pub/my%20image.sig"] = Answer(ours.signature(IMAGE))
+        from_server(trusting, server, Verify.SIGNATURE)
+        files["/pub/my%20image"] = Answer(IMAGE[::-1])
+        with pytest.raises(ImageError, match=r"its signature my image\.sig is of other bytes"):
+            from_server(trusting, server, Verify.SIGNATURE)
+        assert trusting.boots_never()
+        files["/pub/my%20image.sig"] = Answer(bytes(100 << 20))
+        with pytest.raises(ImageError, match=r"my image\.sig beside it: .*larger than 1048576"):
+            from_server(trusting, server, Verify.SIGNATURE)
