@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snf_image_host.checksum import Checksum
+from snf_image_host.checksum import Checksum, parse_checksums
 from snf_image_host.integrity import InOrder, Integrity
 from snf_image_host.pipeline import PlainImage, copy
 from snf_image_host.progress import Progress
 from snf_image_host.sources import open_source
 from snf_image_host.targets import EDGE, open_target
-from snf_image_shared.errors import ImageError
+from snf_image_shared.errors import ImageError, RequestError
 
 MIB = 1 << 20
 # Data and holes, longer and shorter than a transfer, and an odd end within the disk's last MiB.
@@ -73,6 +73,44 @@ def ends(disk: Path) -> bytes:
         first = file.read(EDGE)
         file.seek(-EDGE, os.SEEK_END)
         return first + file.read()
+
+
+DIGEST = "0123456789abcdef" * 4
+LONG = DIGEST * 2
+
+
+def test_it_says_an_algorithm_a_digest_and_of_what_in_any_case() -> None:
+    assert parse_checksums(f"SHA256:{DIGEST.upper()}") == (Checksum("sha256", DIGEST),)
+    assert parse_checksums(f" content-sha512:{LONG}\n") == (Checksum("sha512", LONG, of_content=True),)
+
+
+@pytest.mark.parametrize("between", [" ", ",", ", ", "\n", " ,\t"])
+def test_there_may_be_several(between: str) -> None:
+    both = (Checksum("sha256", DIGEST), Checksum("sha256", DIGEST, of_content=True))
+    assert parse_checksums(f"sha256:{DIGEST}{between}content-sha256:{DIGEST}{between}sha256:{DIGEST}") == both
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", ",", "sha256", f"{DIGEST}", f"sha1:{DIGEST[:40]}", f"md5:{DIGEST[:32]}", f"content:{DIGEST}"),
+        *(f"content-md5:{DIGEST[:32]}", f"content-content-sha256:{DIGEST}", f"sha256:content-{DIGEST}"),
+        *(f"sha256:{DIGEST[1:]}", f"sha256:{DIGEST}0", f"sha512:{DIGEST}", f"sha256:{'g' * 64}", f"sha256 :{DIGEST}"),
+        *(f"sha256:{DIGEST} x", f"sha256:{DIGEST};sha256:{DIGEST}", f"sha-256:{DIGEST}"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(RequestError, match=r"; take what sha(256|512)sum prints$"):
+        parse_checksums(text)
+
+
+@given(st.text(max_size=200))
+def test_whatever_is_written_it_is_a_checksum_or_refused(text: str) -> None:
+    try:
+        found = parse_checksums(text)
+    except RequestError:
+        return
+    assert found
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
@@ -174,6 +212,36 @@ def test_pieces_count_in_the_order_of_their_offsets_however_they_come() -> None:
     for thread in threads:
         thread.join()
     integrity.check("image")
+
+
+def test_who_has_fed_all_of_it_is_the_only_one_to() -> None:
+    integrity = Integrity(Checksum("sha256", hashlib.sha256(b"image").hexdigest()))
+    integrity.keep_digest()
+    integrity.feed(memoryview(b"image"))
+    integrity.all_fed()
+    assert not integrity.is_wanted
+    integrity.feed(memoryview(b"again"))
+    InOrder(integrity).add(4096, memoryview(b"again"))
+    assert integrity.sha256 == hashlib.sha256(b"image").hexdigest()
+    assert not integrity.has_held
+    integrity.check("image")
+    assert integrity.has_held
+
+
+def test_what_is_fed_again_from_its_beginning_counts_once() -> None:
+    integrity = Integrity(Checksum("sha256", hashlib.sha256(b"image").hexdigest()))
+    integrity.feed(memoryview(b"ima"))
+    integrity.start_again()
+    integrity.feed(memoryview(b"image"))
+    integrity.check("image")
+
+
+def test_what_is_expected_of_the_content_is_not_taken_for_held_without_a_disk() -> None:
+    integrity = Integrity(Checksum("sha256", hashlib.sha256(b"image").hexdigest(), of_content=True))
+    integrity.feed(memoryview(b"image"))
+    integrity.fetched_is_content()  # too late: some was fed before
+    with pytest.raises(ImageError, match="the content of image has the sha256 None"):
+        integrity.check("image")
 
 
 def test_nobody_waits_for_a_piece_that_will_not_come() -> None:

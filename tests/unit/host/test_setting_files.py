@@ -66,6 +66,33 @@ def test_the_file_of_every_source_and_target_is_read(tmp_path: Path, name: str) 
         Settings.load("", tmp_path)
 
 
+def test_verify_in_the_file_of_a_source_is_for_its_images_alone(tmp_path: Path) -> None:
+    write(tmp_path, {MAIN: "VERIFY=checksum\nVERIFY_LOCAL=checksum"})
+    write(tmp_path, {f"{BACKENDS}/src/local.conf": "VERIFY=no", f"{BACKENDS}/dst/local.conf": "VERIFY=no"})
+    settings = Settings.load("", tmp_path)
+    assert (settings.verify, settings.verify_local, settings.verify_network) == ("checksum", "no", None)
+    assert settings.warnings == (
+        f"{tmp_path}/{BACKENDS}/dst/local.conf, line 1: VERIFY has no effect in this file; set it in {tmp_path / MAIN}",
+    )
+    write(tmp_path, {f"{BACKENDS}/src/network.conf": "VERIFY=checksum", f"{VARIANTS}/v.conf": "VERIFY_NETWORK=no"})
+    assert Settings.load("", tmp_path).verify_network == "checksum"
+    assert Settings.load("v", tmp_path).verify_network == "no"
+    write(tmp_path, {f"{BACKENDS}/src/network.conf": "VERIFY=perhaps"})
+    with pytest.raises(ConfigurationError, match=r"network\.conf, line 1: VERIFY_NETWORK: .*'no', 'checksum' or 'sign"):
+        Settings.load("", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["VERIFY", "VERIFY_LOCAL", "VERIFY_NETWORK", "VERIFY_PROGRAM"])
+def test_signatures_without_a_keyring_are_a_fault_of_the_files(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {MAIN: f"\n{name}=signature"})
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load("", tmp_path)
+    cure = "signature needs VERIFY_KEYRING; name the file of the publishers' keys there"
+    assert str(caught.value) == f"{tmp_path / MAIN}, line 2: {name}: {cure}"
+    write(tmp_path, {MAIN: f"{name}=signature\nVERIFY_KEYRING={tmp_path}/keys", "keys": "x"})
+    assert Settings.load("", tmp_path).verify_keyring == f"{tmp_path}/keys"
+
+
 def test_the_variants_lie_where_the_main_file_says(tmp_path: Path) -> None:
     write(tmp_path, {MAIN: f"VARIANTS_DIR={tmp_path}/own", "own/w.conf": "HELPER_MEMORY=1024"})
     assert Settings.load("w", tmp_path).helper_memory == 1024
