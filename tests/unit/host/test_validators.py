@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a part belongs to the version that was begun with. What servers do with it: tests/hostile."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snf_image_host.http_heads import Head
+from snf_image_host.validators import ChangedError, Validators
+
+pytestmark = pytest.mark.row(58)
+DATE = "Sat, 21 Nov 2026 16:00:00 GMT"
+
+
+def test_a_strong_etag_proves_a_version_and_a_weak_one_does_not() -> None:
+    assert Validators('"a"', DATE).proof == '"a"'
+    assert Validators('W/"a"', DATE).proof == DATE
+    assert Validators('W/"a"').proof == ""
+
+
+def test_what_is_left_is_asked_for_on_condition_that_nothing_has_changed() -> None:
+    assert Validators('"a"', DATE).rest(7) == ["Range: bytes=7-", 'If-Range: "a"']
+    assert Validators("", DATE).rest(7) == ["Range: bytes=7-", f"If-Range: {DATE}"]
+    assert Validators().rest(7) == ["Range: bytes=7-"]
+
+
+def test_whether_it_has_changed_is_asked_by_what_the_server_said() -> None:
+    assert Validators('W/"a"', DATE).when_changed() == ['If-None-Match: W/"a"']
+    assert Validators("", DATE).when_changed() == [f"If-Modified-Since: {DATE}"]
+    assert (Validators().when_changed(), Validators().can_be_asked) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("head", "is_told"),
+    [
+        (Head(304, {}), True),
+        (Head(200, {"etag": '"a"', "content-length": "9"}), True),
+        (Head(200, {"etag": '"a"', "content-length": "8"}), False),
+        (Head(200, {"etag": '"b"', "content-length": "9"}), False),
+        (Head(200, {"content-length": "9"}), False),
+        (Head(206, {"etag": '"a"', "content-length": "9"}), False),
+        (Head(404, {"etag": '"a"', "content-length": "9"}), False),
+    ],
+)
+def test_it_is_unchanged_if_the_server_says_so_or_gives_the_same_again(head: Head, is_told: bool) -> None:
+    assert Validators('"a"', "", 9).is_told_by(head) is is_told
+
+
+def test_two_answers_that_prove_nothing_are_not_the_same() -> None:
+    assert not Validators('W/"a"', "", 9).is_told_by(Head(200, {"etag": 'W/"a"', "content-length": "9"}))
+
+
+@given(
+    first=st.integers(0, 20),
+    total=st.one_of(st.none(), st.integers(0, 20)),
+    etag=st.sampled_from(['"a"', '"b"', ""]),
+    status=st.sampled_from([200, 206, 416]),
+    is_checked=st.booleans(),
+)
+def test_a_part_is_accepted_only_if_it_is_the_one_of_the_version(
+    first: int, total: int | None, etag: str, status: int, is_checked: bool
+) -> None:
+    where = f"bytes {first}-19/{'*' if total is None else total}"
+    head = Head(status, {"content-range": where, **({"etag": etag} if etag else {})})
+    try:
+        Validators('"a"', "", 20).check_rest(head, 7, is_checked=is_checked)
+    except ChangedError:
+        assert (status, first, total, etag) != (206, 7, 20, '"a"')
+    else:
+        assert (status, first, total, etag) == (206, 7, 20, '"a"')
+
+
+def test_where_nothing_is_proved_a_checksum_of_the_whole_is_needed() -> None:
+    head = Head(206, {"content-range": "bytes 7-19/20"})
+    assert Validators(size=20).check_rest(head, 7, is_checked=True) == 20
+    with pytest.raises(ChangedError, match="tells no version"):
+        Validators(size=20).check_rest(head, 7, is_checked=False)
