@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from snf_image_host.backends import Backend, Kind, has_programs, ranked, refusal
 from snf_image_host.cache import Ordered, cached
 from snf_image_host.converter import converted
 from snf_image_host.decoder import decoded
 from snf_image_host.download import NetworkOrigin, is_url
 from snf_image_host.formats import HEAD
-from snf_image_host.image_names import NO_IMAGE, WantedImage
+from snf_image_host.image_names import NO_IMAGE, WantedImage, is_local, unknown_kind
 from snf_image_host.integrity import integrity_of
 from snf_image_host.origins import LocalOrigin, Origin
 from snf_image_host.pipeline import Image, Opened, PlainImage, StreamedImage
-from snf_image_host.plugins import program_origin
+from snf_image_host.plugins import program_origin, why_not_told
 from snf_image_host.progress import Progress
 from snf_image_host.recipes import Container, Recipe, recipe_for
 from snf_image_host.settings import Settings
@@ -72,12 +73,36 @@ def image_of(opened: Opened, settings: Settings, progress: Progress) -> Iterator
 
 
 def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> Origin:
-    """What serves the image; not for NO_IMAGE. To be called before any thread is started.
+    """What serves the image: the first that takes it, by the priorities; not for NO_IMAGE.
 
-    Raises RequestError, ConfigurationError.
+    To be called before any thread is started. Raises RequestError, ConfigurationError.
     """
-    if origin := program_origin(wanted, settings, progress):
-        return origin
+    why_not = why_not_told(wanted.id)
+    if why_not and has_programs(settings.backends):
+        progress.log(f"img_id {why_not}: no program is asked for it")
+    for backend in ranked(settings.backends, Kind.SOURCE):
+        if _takes(backend, wanted.id):
+            return _built_in(wanted, settings)
+        asked = backend.program and not why_not
+        if asked and (origin := program_origin(backend, wanted.id, settings, progress)):
+            return origin
+    for backend in settings.backends:
+        if backend.disabled_by and _takes(backend, wanted.id):
+            raise refusal(backend)
+    raise unknown_kind(wanted.id)
+
+
+def _takes(backend: Backend, img_id: str) -> bool:
+    """Whether a built-in source is the one for images that are named like this."""
+    match backend:
+        case Backend(kind=Kind.SOURCE, name="network", program=None):
+            return is_url(img_id)
+        case Backend(kind=Kind.SOURCE, name="local", program=None):
+            return is_local(img_id)
+    return False
+
+
+def _built_in(wanted: WantedImage, settings: Settings) -> Origin:
     if is_url(wanted.id):
         return NetworkOrigin(wanted.id, settings, is_checked=bool(wanted.checksums))
     return LocalOrigin(wanted.id, wanted.format, settings.image_dir)

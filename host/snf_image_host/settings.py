@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from snf_image_host import programs
-from snf_image_host.backends import BUILT_IN, Backend, read_backends
+from snf_image_host.backends import Backend, built_in, read_backends
 from snf_image_host.osparams import OS_PARAMETERS
+from snf_image_host.own_programs import os_directory
 from snf_image_host.setting_files import BACKENDS, Given, SettingFiles
 from snf_image_host.setting_types import (
     Accelerator,
@@ -36,6 +37,8 @@ from snf_image_host.setting_types import (
 )
 from snf_image_host.windows_timezones import windows_timezone
 from snf_image_shared.errors import ConfigurationError
+
+MEANT_WHEN_EMPTY = frozenset({"DEFAULT_NIC_CONFIG", "IMAGE_SCHEMES"})  # an empty value of all others is the default
 
 
 class Settings(BaseModel):
@@ -143,7 +146,7 @@ class Settings(BaseModel):
         default="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 "
         "198.18.0.0/15 224.0.0.0/3 ::/127 64:ff9b::/96 fc00::/7 fe80::/10 ff00::/8",
         description="Networks that no image is fetched from, by name or by redirect: what this node can reach and a "
-        "tenant cannot.",
+        "tenant cannot. A proxy in CURL decides this itself, but for addresses in the URL.",
     )
     image_allow: Hosts = Field(
         default="",
@@ -158,10 +161,13 @@ class Settings(BaseModel):
         ge=1,
         le=1 << 20,
         description="KiB a second that the server of an image has to send in the long run; with the image's size it "
-        "says how long a download may take in all.",
+        "says how long a download may wait for its server in all, ten times IMAGE_STALL_TIMEOUT on top.",
     )
     image_retries: int = Field(
-        default=8, ge=0, le=1000, description="How often a download is resumed without having got any further."
+        default=8,
+        ge=0,
+        le=1000,
+        description="How often a server is asked again for an image without a byte having come.",
     )
     cache_dir: Directory = Field(
         default=Path("/var/cache/snf-image/images"),
@@ -244,7 +250,7 @@ class Settings(BaseModel):
 
     run_dir: Path = Path("/run/snf-image")
     parameters: Mapping[str, str] = Field(default_factory=dict, repr=False)
-    backends: tuple[Backend, ...] = ()
+    backends: tuple[Backend, ...] = built_in()
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -283,12 +289,11 @@ def survey(variant: str, root: Path) -> Survey:
     """Read and judge all files. Raises nothing: what is wrong is in the result."""
     fields = setting_fields()
     files = SettingFiles.read(root, frozenset(fields) | frozenset(OS_PARAMETERS), variant)
-    backends, doubts = read_backends(root / BACKENDS, BUILT_IN)
+    backends, doubts = read_backends(root / BACKENDS, os_directory(root) / "backends")
     values = {
         name.lower(): given.value
         for name, given in files.values.items()
-        # An empty value is the default, but for the one setting in which it means something.
-        if name in fields and (given.value or name == "DEFAULT_NIC_CONFIG")
+        if name in fields and (given.value or name in MEANT_WHEN_EMPTY)
     }
     defaults = {
         name: root / field.default.relative_to("/")

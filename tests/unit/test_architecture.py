@@ -154,6 +154,7 @@ def test_programs_are_started_where_it_is_allowed_alone() -> None:
         "snf_image_host.monitor",
         "snf_image_host.decoder_process",  # it talks with us as long as the image is open
         "snf_image_host.signatures",  # gpgv reads the image from a pipe while it is copied
+        "snf_image_host.running_program",  # what it writes is read while it does
         "snf_image_host.storage_daemon",  # it serves a disk as long as the run lasts
         "snf_image_host.image_server",  # it serves an image as long as that is copied
         "snf_image_helper_builder.debian",  # mmdebstrap runs for minutes and its progress is shown
