@@ -47,7 +47,7 @@ class OnDisk:
         self.progress.log("Reading the disk back...")
         hashes = {name: hashlib.new(name) for name in algorithms}
         total = 0
-        with closing(self._pieces()) as pieces:
+        with self.disk.courtesy.kept(), closing(self._pieces()) as pieces:
             for piece, tally in pieces:
                 total ^= tally
                 for each in hashes.values():
