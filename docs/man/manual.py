@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE), *(str(PROJECT / name) for name in ("host", "shared", 
 import roff  # noqa: E402
 
 from snf_image_helper_builder.cli import dump_parser, update_parser  # noqa: E402
-from snf_image_host import cache_command, config_command, settings_manual  # noqa: E402
+from snf_image_host import cache_command, config_command, inspect_command, settings_manual  # noqa: E402
 from snf_image_host.osparams import REGISTRY  # noqa: E402
 from snf_image_shared import __version__  # noqa: E402
 
@@ -65,7 +65,7 @@ def pages() -> dict[str, str]:
     frame.trim_blocks = frame.lstrip_blocks = True
     frame.filters |= {"text": roff.text, "bold": roff.bold, "inline": roff.inline}
     values = {"version": __version__, "date": _date()}
-    commands = [update_parser(), dump_parser(), config_command.parser(), cache_command.parser()]
+    commands = [update_parser(), dump_parser(), config_command.parser(), cache_command.parser(), inspect_command.parser()]
     documents = {f"{each.prog}.8": {"command": _command(each)} for each in commands}
     done = {name: frame.get_template(f"{name}.j2").render(values | more) for name, more in documents.items()}
     settings = roff.page("".join(settings_manual.markdown().partition("## ")[1:]), ".SH")

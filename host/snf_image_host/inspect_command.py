@@ -87,6 +87,8 @@ def run(options: argparse.Namespace, root: Path) -> None:
         found = inspected(request.image, inspection_job(request, settings), settings, progress)
     if not options.plan:
         found = found.model_copy(update={"disk": replace(found.disk, plan=None)})
+    if _is_path(options.image):
+        found = found.model_copy(update={"image": found.image.model_copy(update={"name": printable(options.image)})})
     _say([found.model_dump_json(indent=2)] if options.json else lines(found))
     _judge(found, printable(found.image.name))
 
@@ -159,11 +161,15 @@ def _asked(
     image = options.image or parameters.get("IMG_ID", "")
     if not image:
         raise RequestError("no IMAGE is given, and no img_id by --plan: say which image is to be inspected")
-    if options.image and image.startswith(_PATHS):
+    if _is_path(options.image):
         path = Path(image).resolve()
         settings = settings.model_copy(update={"image_dir": path.parent, "backends": built_in()})
         image = f"local://{path.name}"
     return settings, parameters | {"IMG_ID": image}
+
+
+def _is_path(image: str | None) -> bool:
+    return image is not None and image.startswith(_PATHS)
 
 
 def _document(name: str) -> Mapping[str, str]:

@@ -39,7 +39,7 @@ def lines(inspection: Inspection) -> Iterator[str]:
         yield ""
         yield "Problems"
         for problem in found.problems:
-            yield from textwrap.wrap(problem, WIDTH, initial_indent="  * ", subsequent_indent="    ")
+            yield from _wrapped("  * ", problem)
 
 
 def size(count: int) -> str:
@@ -63,7 +63,7 @@ def _disk(found: Findings) -> str:
         table = f"{'GPT' if found.table.kind == 'gpt' else 'MBR'} {found.table.id}".rstrip()
     else:
         table = "no partition table" + (f", {_content(found.content)}" if found.content.type else "")
-    return f"{size(found.size)}, {table}, sectors of {found.sector_size} bytes"
+    return f"{size(found.size)}, {table}, sectors of {found.sector_size} B"
 
 
 def _boot(boot: FoundBoot) -> str:
@@ -82,9 +82,8 @@ def _system(system: FoundSystem) -> Iterator[str]:
     name = system.name or release or system.family
     yield from _entry("System", ", ".join(dict.fromkeys(filter(None, (name, system.family, system.architecture)))))
     if release and release != name:
-        kin = (
-            f" (of {system.distribution_family}'s family)" if system.distribution_family not in {"", "unknown"} else ""
-        )
+        known = {"", "unknown", system.distribution}
+        kin = "" if system.distribution_family in known else f" ({system.distribution_family}'s family)"
         yield from _entry("Distro", release + kin)
     called = f", {system.root_device} in its fstab" if system.root_device else ""
     yield from _entry("Root", f"partition {system.root_partition}{called}")
@@ -101,34 +100,34 @@ def _system(system: FoundSystem) -> Iterator[str]:
 def _partition(partition: FoundPartition) -> Iterator[str]:
     content = partition.content
     yield _PARTITION.format(
-        partition.number,
+        _cut(str(partition.number), 3),
         size(partition.start),
         size(partition.size),
-        _cut(partition.role or partition.type, 20),
+        _cut(partition.role or "unknown", 20),
         _cut(content.type or _NOTHING, 12),
         _NOTHING if content.used is None else size(content.used),
         _NOTHING if content.free is None else size(content.free),
     ).rstrip()
     more = (
+        "" if partition.role else f"type {partition.type}",
         f"label {content.label}" if content.label else "",
         f"UUID {content.uuid}" if content.uuid else "",
         f"name {partition.name}" if partition.name else "",
         "active" if partition.is_bootable else "",
         partition.attributes,
     )
-    indent = " " * _BELOW
-    yield from textwrap.wrap(", ".join(filter(None, more)), WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if any(more):
+        yield from _wrapped(" " * _BELOW, ", ".join(filter(None, more)))
 
 
 def _plan(plan: Plan) -> Iterator[str]:
     if plan.tasks:
-        yield _TASK.format("Task", "", "").rstrip()
+        yield _TASK.format("Task", "Plan") + "Reason"
     for task in plan.tasks:
         head = _TASK.format(_cut(task.name, 26), task.outcome)
-        wrapped = textwrap.wrap(head + task.reason, WIDTH, subsequent_indent=" " * len(head), drop_whitespace=True)
-        yield from wrapped
+        yield from _wrapped(head, task.reason)
     if plan.refusal:
-        yield from textwrap.wrap(f"A deployment fails: {plan.refusal}", WIDTH, subsequent_indent="  ")
+        yield from _wrapped("A deployment fails: ", plan.refusal)
 
 
 def _content(content: FoundFileSystem) -> str:
@@ -136,8 +135,14 @@ def _content(content: FoundFileSystem) -> str:
 
 
 def _entry(label: str, text: str) -> list[str]:
-    indent = " " * _LABEL
-    return textwrap.wrap(text, WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=indent) or [label]
+    return _wrapped(f"{label:<{_LABEL}}", text)
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    """The text behind `head`, on as many lines as it takes; a name or UUID stays in one piece if it can."""
+    indent = " " * len(head)
+    found = textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
+    return found or [head.rstrip()]
 
 
 def _cut(text: str, length: int) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The JSON schemas of the OS parameters that are documents, as they are published, made from the models that check.
+"""The JSON schemas of OS parameters and of an inspection, as they are published, made from the models that check.
 
 A schema says less than a model: that an address is no broadcast address, and that a file's path is absolute, it cannot.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from snf_image_host import inspection
 from snf_image_host.network_document import NETWORK
 from snf_image_host.osparams import REGISTRY
 from snf_image_host.personality import PERSONALITY
@@ -28,7 +29,8 @@ _MODELS: Mapping[str, TypeAdapter[Any]] = {
 
 def published() -> dict[str, str]:
     """The text of each schema by the name of its file."""
-    return {f"{name}.json": json.dumps(_schema(name), indent=2) + "\n" for name in _MODELS}
+    parameters = {f"{name}.json": json.dumps(_schema(name), indent=2) + "\n" for name in _MODELS}
+    return {**parameters, "inspection.json": json.dumps(_inspection(), indent=2) + "\n"}
 
 
 def _schema(name: str) -> dict[str, object]:
@@ -39,6 +41,17 @@ def _schema(name: str) -> dict[str, object]:
         for member, its_own in schema["properties"].items():
             its_own["description"] = descriptions[member]
     head = {"$schema": _DIALECT, "title": f"OS parameter {name} of snf-image", "description": descriptions[name]}
+    return head | {key: part for key, part in schema.items() if key not in head}
+
+
+def _inspection() -> dict[str, object]:
+    written = inspection.SCHEMA.json_schema(mode="serialization")
+    schema = _plain(written, written.get("$defs", {}))
+    head = {
+        "$schema": _DIALECT,
+        "title": "What snf-image-inspect --json prints",
+        "description": "Sizes and places are bytes. Empty texts and null mean that something was not found.",
+    }
     return head | {key: part for key, part in schema.items() if key not in head}
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from snf_image_helper_builder.cli import dump_parser, update_parser
 from snf_image_host.config_command import parser as config_parser
+from snf_image_host.inspect_command import parser as inspect_parser
 from snf_image_host.osparams import REGISTRY
 from snf_image_host.settings import setting_fields
 
@@ -21,6 +22,7 @@ PAGES = (
     "snf-image-update-helper.8",
     "snf-image-dump-helper.8",
     "snf-image-cache.8",
+    "snf-image-inspect.8",
     "snf-image-config.8",
     "snf-image.conf.5",
     "snf-image.7",
@@ -61,7 +63,9 @@ def test_mandoc_and_groff_have_no_complaint(manual: Path, name: str) -> None:
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("parser", [update_parser(), dump_parser(), config_parser()], ids=lambda parser: parser.prog)
+@pytest.mark.parametrize(
+    "parser", [update_parser(), dump_parser(), config_parser(), inspect_parser()], ids=lambda parser: parser.prog
+)
 def test_the_page_of_a_command_has_all_that_its_help_has(manual: Path, parser: ArgumentParser) -> None:
     text = shown(manual, f"{parser.prog}.8")
     assert set(re.findall(r"--[a-z0-9-]+", parser.format_help())) - {"--help"} <= set(re.findall(r"--[a-z0-9-]+", text))

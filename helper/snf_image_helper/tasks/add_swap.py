@@ -93,5 +93,5 @@ TASK: Task[Guest] = Task(
     after=("FixPartitionTable", MOUNT_IMAGE),
     requires=(Requires("FixPartitionTable", _makes_partition),),
     skip=_skip,
-    decides="an area that fstab names already stays",
+    decides="unless fstab names the area already",
 )

@@ -114,5 +114,5 @@ TASK: Task[Guest] = Task(
     assign_hostname,
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "InitializeDatasource"),
-    decides="the files of the distribution",
+    decides="in the files of its distribution",
 )

@@ -41,5 +41,9 @@ def random_id() -> str:
 
 
 TASK: Task[Guest] = Task(
-    "ChangeMachineId", change_machine_id, families=LINUX_ONLY, after=(MOUNT_IMAGE,), decides="the files that are there"
+    "ChangeMachineId",
+    change_machine_id,
+    families=LINUX_ONLY,
+    after=(MOUNT_IMAGE,),
+    decides="only the files that are there",
 )

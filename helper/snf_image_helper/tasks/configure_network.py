@@ -75,5 +75,5 @@ TASK: Task[Guest] = Task(
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "InitializeDatasource"),
     skip=lambda job: None if job.nics else "the instance has no NIC",
-    decides="the network software that the guest uses",
+    decides="for its network software",
 )

@@ -160,5 +160,5 @@ TASK: Task[Guest] = Task(
     delete_ssh_keys,
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE,),
-    decides="the types of the keys that are there",
+    decides="of the types that are there",
 )

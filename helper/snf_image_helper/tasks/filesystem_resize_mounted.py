@@ -34,5 +34,5 @@ TASK: Task[Guest] = Task(
     cloud_init=CloudInit.OFF,
     after=("FixPartitionTable", MOUNT_IMAGE),
     resizes=True,
-    decides="xfs or btrfs on the last partition",
+    decides="only xfs or btrfs on the last partition",
 )

@@ -36,5 +36,5 @@ TASK: Task[Disk] = Task(
     cloud_init=CloudInit.OFF,
     after=("FixPartitionTable",),
     resizes=True,
-    decides="ext2, ext3 or ext4 on the last partition",
+    decides="only ext2, ext3 or ext4 on the last partition",
 )

@@ -72,5 +72,5 @@ TASK: Task[Disk] = Task(
     fix_partition_table,
     cloud_init=CloudInit.OFF,
     skip=_skip,
-    decides="the last partition grows unless its type forbids",
+    decides="grows the last partition unless its type forbids that",
 )

@@ -23,5 +23,5 @@ TASK: Task[Guest] = Task(
     selinux_autorelabel,
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE,),
-    decides="nothing but in Red Hat's family",
+    decides="only in Red Hat's family",
 )

@@ -98,8 +98,8 @@ def test_a_script_that_has_been_started_is_read_to_its_end(tmp_path: Path) -> No
 
 def test_every_command_of_the_administrator_is_there_with_its_page(twice: Path) -> None:
     commands = [path.name for path in (twice / "usr/local/sbin").iterdir()]
-    ours = ["snf-image-cache", "snf-image-config", "snf-image-dump-helper", "snf-image-update-helper"]
-    assert sorted(commands) == ours
+    ours = ["cache", "config", "dump-helper", "inspect", "update-helper"]
+    assert sorted(commands) == [f"snf-image-{name}" for name in ours]
     for name in commands:
         done = subprocess.run([str(twice / "usr/local/sbin" / name), "--help"], env={}, capture_output=True, check=True)
         assert done.stdout.startswith(f"usage: {name}".encode())
