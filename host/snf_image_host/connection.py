@@ -12,7 +12,6 @@ import fcntl
 import os
 import select
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -70,7 +69,7 @@ class Ended:
 
 
 class Connection:
-    """A running curl. The answer has to be read to its end, or closed; both may be done by another thread."""
+    """A running curl, which ends with the block if it has not before."""
 
     def __init__(self, argv: Sequence[str], stdin: bytes, held: int) -> None:
         """`held` is a leash, which it inherits. Raises BrokenError if it cannot be started."""
@@ -150,17 +149,12 @@ class Connection:
         counted, reason = [*after.split("\n"), "", ""][:2] if mark else ("", "")
         return Ended(status, reason, int(counted) if counted.isdecimal() else 0)
 
-    def stop(self) -> None:
-        """End curl, so that whoever is reading comes to the end."""
-        self._process.kill()
-
     def __enter__(self) -> Connection:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of it. Nobody may be reading."""
         self._process.kill()
         self._process.wait()
         for fd in (self._pipe, self._words):
@@ -184,17 +178,14 @@ class Answer:
     where: str
 
 
+@dataclass(frozen=True)
 class Access:
     """How servers are asked. `held` is the leash for curl, `seconds` what an answer may take to begin."""
 
-    def __init__(self, curl: Curl, policy: Policy, held: int, seconds: float) -> None:
-        self._curl = curl
-        self._policy = policy
-        self._held = held
-        self.seconds = seconds
-        self._given_up = threading.Event()
-        self._starting = threading.Lock()
-        self._running: Connection | None = None
+    curl: Curl
+    policy: Policy
+    held: int
+    seconds: float
 
     def ask(self, url: Url, headers: Sequence[str]) -> Answer:
         """The answer of an HTTP server, redirects followed. Raises BrokenError, RefusedError, ConfigurationError."""
@@ -212,33 +203,18 @@ class Access:
                 location = head.fields.get("location", "")
                 if not location:
                     raise RefusedError(f"{where}the server answered {head.status} and no other URL: correct the URL")
-                url = self._policy.redirected(url, location)
+                url = self.policy.redirected(url, location)
                 where = f"it redirects to {url}: "
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects: give the URL they lead to")
 
     def connect(self, url: Url, own: Sequence[str], headers: Sequence[str] = ()) -> Connection:
         """Ask once. Raises BrokenError, RefusedError, ConfigurationError."""
         try:
-            pins = self._curl.pins(url, self._policy, self.seconds)
+            pins = self.curl.pins(url, self.policy, self.seconds)
         except UnknownHostError as error:
             raise BrokenError(f"{url.host}: {error}", is_lasting=True) from error
         except ProcessError as error:
             raise BrokenError(f"{url.host}: {error}") from error
         options = [*_OWN, "--connect-timeout", f"{self.seconds:.3f}", *own]
-        argv = self._curl.argv(url, pins, options, _WORDS)
-        with self._starting:
-            if self._given_up.is_set():
-                raise BrokenError("it is not wanted any more")
-            self._running = Connection(argv, config(url, headers), self._held)
-            return self._running
-
-    def pause(self, seconds: float) -> bool:
-        """Wait; whether it has been given up by then."""
-        return self._given_up.wait(seconds)
-
-    def give_up(self) -> None:
-        """End what runs, in whatever thread it is read; nothing is asked any more."""
-        with self._starting:
-            self._given_up.set()
-            if self._running:
-                self._running.stop()
+        argv = self.curl.argv(url, pins, options, _WORDS)
+        return Connection(argv, config(url, headers), self.held)

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from snf_image_host.connection import Access, BrokenError
 from snf_image_host.curl import Curl
-from snf_image_host.download_stream import Download
+from snf_image_host.download_stream import Download, Remote
 from snf_image_host.fetch import AbsentError, Fetching, read_url
 from snf_image_host.file_servers import file_server
 from snf_image_host.leash import leash
@@ -36,13 +36,21 @@ def check_url(img_id: str, settings: Settings) -> None:
     _parsed(img_id, settings)
 
 
+def _tell_nobody(text: str) -> None:
+    """Where there is no log."""
+
+
 @dataclass(frozen=True)
 class NetworkOrigin:
-    """An image at `url`. With `is_checked` the operator gave a checksum, which decides where servers prove little."""
+    """An image at `url`. With `is_checked` the operator gave a checksum, which decides where servers prove little.
+
+    `tell` hears of servers that fail and are asked again.
+    """
 
     url: str = field(repr=False)
     settings: Settings = field(repr=False)
     is_checked: bool = False
+    tell: Callable[[str], None] = field(default=_tell_nobody, repr=False, compare=False)
 
     kind = OriginKind.NETWORK
 
@@ -65,8 +73,8 @@ class NetworkOrigin:
         """As Origin says. What the server refuses is told before anything has been read."""
         url = _parsed(self.url, self.settings)
         with self._access() as access:
-            download = Download(self.name, url, access, Patience(self.settings), is_checked=self.is_checked)
-            with closing(download):
+            image = Remote(self.name, url, self.is_checked)
+            with closing(Download(image, access, Patience(self.settings), self.tell)) as download:
                 yield download
 
     def unchanged(self, validators: Validators) -> bool:

@@ -8,7 +8,9 @@ before it may be on the disk by then, but nothing there boots.
 
 from __future__ import annotations
 
-import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from snf_image_host.connection import Access, BrokenError
 from snf_image_host.file_servers import Begun, Wanted, file_server
@@ -20,26 +22,34 @@ from snf_image_shared.errors import ImageError
 _LAST_WAIT = 3.0  # seconds for a server to close the connection when it has given all
 
 
+@dataclass(frozen=True)
+class Remote:
+    """An image at `url`, which messages call `name`; `is_checked`: the operator gave a checksum of it."""
+
+    name: str
+    url: Url
+    is_checked: bool
+
+
 class Download:
     """A Stream. `size` and `validators` are of the version that was begun with."""
 
-    def __init__(self, name: str, url: Url, access: Access, patience: Patience, *, is_checked: bool) -> None:
-        """Ask for it; of the body nothing is read. `is_checked`: the operator gave a checksum of the whole image.
+    def __init__(self, image: Remote, access: Access, patience: Patience, tell: Callable[[str], None]) -> None:
+        """Ask for it; of the body nothing is read. `tell` hears of every failure that is not the last.
 
         Raises ImageError, ConfigurationError.
         """
-        self.name = name
+        self.name = image.name
         self.validators = Validators()
-        self._url = url
-        self._access = access
+        self._url = image.url
+        self._is_checked = image.is_checked
         self._patience = patience
-        self._is_checked = is_checked
-        self._server = file_server(url, access)
-        self._reading = threading.Lock()
+        self._tell = tell
+        self._server = file_server(image.url, access)
         self._position = 0
         self._is_at_end = False
         self._begun: Begun | None = None
-        self._came_from = url
+        self._came_from = image.url
         self._total: int | None = None
         while not self._begun:
             try:
@@ -51,21 +61,20 @@ class Download:
 
     def readinto(self, view: memoryview) -> int:
         """As Stream says. Raises ConfigurationError too."""
-        with self._reading:
-            while not self._is_at_end:
-                try:
-                    if count := self._read(view):
-                        return count
-                except BrokenError as error:
-                    self._drop()
-                    self._pause(error)
-            return 0
+        while not self._is_at_end:
+            try:
+                if count := self._read(view):
+                    return count
+            except BrokenError as error:
+                self.close()
+                self._pause(error)
+        return 0
 
     def close(self) -> None:
-        """End it, also while another thread is reading: that gets an ImageError."""
-        self._access.give_up()
-        with self._reading:
-            self._drop()
+        """End the connection, if there is one."""
+        if self._begun:
+            with self._begun.connection:
+                self._begun = None
 
     def _read(self, view: memoryview) -> int:
         """Some bytes, or 0 at the end of this connection. Raises BrokenError, ImageError."""
@@ -95,7 +104,7 @@ class Download:
     def _end(self, begun: Begun) -> None:
         """Judge how the connection ended, or that nothing follows what is all."""
         if self._position == self._total:
-            self._drop()
+            self.close()
             self._is_at_end = True
             return
         ended = begun.connection.finish()
@@ -108,7 +117,7 @@ class Download:
             )
         if self._total is not None:
             raise BrokenError(f"the answer was cut off after {self._position} of {self._total} bytes")
-        self._drop()
+        self.close()
         self._is_at_end = True
 
     def _begin(self) -> Begun:
@@ -122,10 +131,10 @@ class Download:
     def _go_on(self) -> Begun:
         """A new connection. Where the bytes came from it is asked first, and then, in turn, where that was found."""
         if self._position == 0:
-            begun = self._begin()
-            if begun.validators != self.validators:
+            self._begun = self._begin()
+            if self._begun.validators != self.validators:
                 raise self._changed("it is another version now")
-            return begun
+            return self._begun
         url = self._came_from if self._patience.failures % 2 else self._url
         wanted = Wanted(self.validators, self._position, self._is_checked)
         try:
@@ -159,8 +168,8 @@ class Download:
         if pause is None:
             far = f"{self._position} bytes and {self._patience.failures} failures (IMAGE_RETRIES)"
             raise ImageError(f"{self.name}: given up after {far}, the last: {error}") from error
-        if self._patience.spend(lambda: self._access.pause(pause)):
-            raise ImageError(f"{self.name}: is not wanted any more after {self._position} bytes") from error
+        self._tell(f"{self.name}: {error}; asked again in {pause:.0f} seconds, for what follows byte {self._position}")
+        self._patience.spend(lambda: time.sleep(pause))
         self._check_lateness()
 
     def _check_lateness(self) -> None:
@@ -168,8 +177,3 @@ class Download:
             raise ImageError(
                 f"{self.name} is too slow: after {self._position} bytes: {late}; is there a nearer mirror?"
             )
-
-    def _drop(self) -> None:
-        if self._begun:
-            with self._begun.connection:
-                self._begun = None

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import os
 import random
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from pathlib import Path
 
 import pytest
 
-from http_server import Answer, Answering, Asked, Document, FtpTroubles, How, HttpServer, ftp_server, http_server
+from http_server import Answer, Answering, Asked, Document, How, http_server
 from snf_image_host.checksum import Checksum
 from snf_image_host.image_names import WantedImage
 from snf_image_host.images import open_image
