@@ -19,7 +19,7 @@ from snf_image_host.backends import Kind, ranked
 from snf_image_host.disclosure import HIDDEN, disclosed
 from snf_image_host.progress import printable
 from snf_image_host.setting_files import Given, variants
-from snf_image_host.settings import Settings, Survey, setting_fields, survey
+from snf_image_host.settings import MEANT_WHEN_EMPTY, Settings, Survey, setting_fields, survey
 from snf_image_shared.errors import ConfigurationError
 
 _COLUMN = 56  # where the remarks begin
@@ -113,7 +113,7 @@ def _document(found: Survey, settings: Settings) -> dict[str, object]:
 def _origin(found: Survey, name: str) -> Given | None:
     """Where the value that counts was given, or None: it is the default, as it is for an empty one."""
     given = found.given.get(name)
-    return given if given and (given.value or name == "DEFAULT_NIC_CONFIG") else None
+    return given if given and (given.value or name in MEANT_WHEN_EMPTY) else None
 
 
 def _place(given: Given | None) -> dict[str, object] | None:

@@ -62,9 +62,9 @@ From the lowest to the highest; a later file overrides an earlier one, name by n
 
 Lines are `KEY=value` as in a shell, with `#` comments and the quotes `'…'`, `"…"` and `$'…'`. Nothing is executed or
 expanded: `$VAR`, `$(…)`, backquotes and every other construct of a shell are errors that name file and line. An empty
-value means the default, whatever an earlier file says; `DEFAULT_NIC_CONFIG=""` alone means something of its own. Only
-what counts in the end is checked, so a variant can put right what the main file says. All faults are told at once. A
-name that is no setting is a warning.
+value means the default, whatever an earlier file says; `DEFAULT_NIC_CONFIG=""` and `IMAGE_SCHEMES=""` alone mean
+something of their own. Only what counts in the end is checked, so a variant can put right what the main file says. All
+faults are told at once. A name that is no setting is a warning.
 
 ## Settings
 

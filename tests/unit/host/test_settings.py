@@ -95,6 +95,10 @@ def test_an_empty_network_default_means_none(tmp_path: Path) -> None:
     assert load(tmp_path, main='DEFAULT_NIC_CONFIG=""').default_nic_config == ""
 
 
+def test_an_empty_list_of_schemes_means_that_no_image_comes_from_a_url(tmp_path: Path) -> None:
+    assert load(tmp_path, main='IMAGE_SCHEMES=""').image_schemes == ""
+
+
 @pytest.mark.row(37)
 @pytest.mark.parametrize(
     "value", ["dhcp", "dhcpv6", "slaac", "slaac_dhcp", "dhcp+dhcpv6", "dhcp+slaac", "dhcp+slaac_dhcp"]
