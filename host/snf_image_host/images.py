@@ -82,7 +82,7 @@ def find_origin(wanted: WantedImage, settings: Settings, progress: Progress) -> 
         progress.log(f"img_id {why_not}: no program is asked for it")
     for backend in ranked(settings.backends, Kind.SOURCE):
         if _takes(backend, wanted.id):
-            return _built_in(wanted, settings)
+            return _built_in(wanted, settings, progress)
         asked = backend.program and not why_not
         if asked and (origin := program_origin(backend, wanted.id, settings, progress)):
             return origin
@@ -102,9 +102,9 @@ def _takes(backend: Backend, img_id: str) -> bool:
     return False
 
 
-def _built_in(wanted: WantedImage, settings: Settings) -> Origin:
+def _built_in(wanted: WantedImage, settings: Settings, progress: Progress) -> Origin:
     if is_url(wanted.id):
-        return NetworkOrigin(wanted.id, settings, is_checked=bool(wanted.checksums))
+        return NetworkOrigin(wanted.id, settings, bool(wanted.checksums), progress.log)
     return LocalOrigin(wanted.id, wanted.format, settings.image_dir)
 
 
