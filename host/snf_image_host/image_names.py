@@ -34,8 +34,8 @@ def unknown_kind(img_id: str) -> RequestError:
     """The error for an image that no source takes. It shows nothing behind the scheme: a URL may hold a password."""
     scheme = shown(img_id.partition(":")[0])
     return RequestError(
-        f"OS parameter img_id: nothing on this node has images of the kind {scheme}: give {SUPPORTED}, "
-        "or install a program that has them (docs/sources.md)"
+        f"OS parameter img_id: nothing here has images of the kind {scheme}: give {SUPPORTED}; "
+        "or install a program for them"
     )
 
 

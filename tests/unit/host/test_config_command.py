@@ -75,7 +75,7 @@ def test_without_files_everything_is_a_default(tmp_path: Path) -> None:
     assert {origin for _, origin in shown(done).values()} == {"default"}
     assert shown(done)["HELPER_MEMORY"] == ("512", "default")
     assert done.stdout.endswith(
-        "# sources, in the order in which they are asked: null (30), local (10)\n"
+        "# sources, in the order in which they are asked: null (30), network (20), local (10)\n"
         "# targets, in the order in which they are asked: uri (20), local (10)\n"
     )
 
@@ -174,6 +174,7 @@ def test_the_same_is_told_as_json(tmp_path: Path) -> None:
     assert told["os_parameters"] == {"IMG_PASSWD": {"value": "(set, not shown)", "origin": {**origin, "line": 2}}}
     assert told["backends"] == [
         {"kind": "src", "name": "null", "priority": 30, "disabled": False},
+        {"kind": "src", "name": "network", "priority": 20, "disabled": False},
         {"kind": "src", "name": "local", "priority": 10, "disabled": True},
         {"kind": "dst", "name": "uri", "priority": 20, "disabled": False},
         {"kind": "dst", "name": "local", "priority": 70, "disabled": False},

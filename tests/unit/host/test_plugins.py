@@ -217,8 +217,8 @@ def test_what_nothing_serves_is_told_by_its_kind_alone(node: Node, img_id: str, 
     with pytest.raises(RequestError) as caught:
         node.find(img_id)
     kind = img_id.partition(":")[0]
-    assert str(caught.value).startswith(f"OS parameter img_id: nothing on this node has images of the kind '{kind}': ")
-    assert "install a program that has them (docs/sources.md)" in str(caught.value)
+    assert str(caught.value).startswith(f"OS parameter img_id: nothing here has images of the kind '{kind}': ")
+    assert "install a program for them" in str(caught.value)
     assert "s3c" not in str(caught.value)
 
 
@@ -411,13 +411,13 @@ def test_without_such_a_user_nothing_is_run(node: Node) -> None:
 
 def test_verify_leaves_to_a_program_what_it_has_and_runs_none(node: Node) -> None:
     env = {"OSP_IMG_ID": "store://debian", "OSP_IMG_FORMAT": "diskdump"}
-    with pytest.raises(RequestError, match="nothing on this node has images of the kind 'store'"):
+    with pytest.raises(RequestError, match="nothing here has images of the kind 'store'"):
         verify(env, node.root)
     node.program(probe=f"touch {node.root}/asked; echo no")
     verify(env, node.root)
     assert not (node.root / "asked").exists()
     node.configure("store.disabled")
-    with pytest.raises(RequestError, match="nothing on this node has images of the kind 'store'"):
+    with pytest.raises(RequestError, match="nothing here has images of the kind 'store'"):
         verify(env, node.root)
 
 
