@@ -249,6 +249,9 @@ def test_nothing_is_written_for_what_cannot_be_signed_well(
     trusting.put("SHA256SUMS", other)
     trusting.put("SHA256SUMS.sign", ours.signature(other))
     assert "is not signed" in trusting.refusal(Verify.SIGNATURE)
+    trusting.put("image.sha256", other)  # of another image, which has the same content here
+    trusting.put("image.sha256.sig", ours.signature(other))
+    assert "is not signed" in trusting.refusal(Verify.SIGNATURE)
     trusting.put("image.sig", stranger.signature(IMAGE))
     assert "image.sig is by a key that is not in VERIFY_KEYRING" in trusting.refusal(Verify.SIGNATURE)
     trusting.put("image.sig", "<html>404</html>")
