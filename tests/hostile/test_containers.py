@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,6 +186,7 @@ VHDXS: dict[str, tuple[str, bytes]] = {
     "version": ("vhdx-version", with_header(vhdx(), 66, struct.pack("<H", 2))),
     "log": ("vhdx-log", with_header(vhdx(), 48, GUID)),
     "regions": ("vhdx-regions", with_bytes(with_bytes(vhdx(), 192 * KIB, b"REGI"), 256 * KIB, b"REGI")),
+    "regions-checksum": ("vhdx-regions", with_bytes(with_bytes(vhdx(), 200 * KIB, b"x"), 264 * KIB, b"x")),
     "regions-most": ("vhdx-regions", with_regions(vhdx(), 8, struct.pack("<I", 2048))),
     "regions-none": ("vhdx-regions", with_regions(vhdx(), 8, struct.pack("<I", 0))),
     "region-unknown": ("vhdx-regions", with_regions(vhdx(), region(vhdx(), METADATA)[0], GUID)),
@@ -266,7 +268,9 @@ def test_no_check_is_without_a_case() -> None:
         ("vmdk", with_text(sparse(), (SPARSE, b'CreateType = "monolithicSparse"'))),
         ("vmdk", added(b'ddb.comment = "\xe9 / anything"\nencoding="windows-1252"\n#DDB')),
         ("vmdk", with_text(sparse(), (b"RW 6145", b"RDONLY 6200"))),
+        ("vmdk", sparse()[: 512 - 64 * KIB]),  # the last grain, of which the disk has but one sector
         ("vdi", vdi()),
+        ("vdi", vdi()[: 512 - MIB]),
         ("vdi", block_map(b"\xfe\xff\xff\xff")),
         ("vhdx", vhdx()),
         ("vhdx", with_header(vhdx(), 48, GUID, number=0 if vhdx()[64 * KIB + 8] < vhdx()[128 * KIB + 8] else 1)),
@@ -276,6 +280,17 @@ def test_no_check_is_without_a_case() -> None:
 )
 def test_what_is_unusual_and_harmless_is_accepted(driver: str, image: bytes) -> None:
     assert inspect(driver, image) == SIZE
+
+
+def test_entries_for_bitmaps_are_no_blocks_of_a_vhdx(tmp_path: Path) -> None:
+    """There is one behind each 4096 blocks of 1 MiB."""
+    path = tmp_path / "image"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", "-o", "block_size=1M", path, "5G"], check=True)
+    table, outside = region(path.read_bytes(), BLOCKS)[1], struct.pack("<Q", 1 << 40 | 6)
+    assert inspect("vhdx", with_bytes(path.read_bytes(), table + 8 * 4096, outside)) == 5 << 30
+    for number in (4095, 4097, 5120):
+        with pytest.raises(ImageError, match="vhdx-blocks-inside"):
+            inspect("vhdx", with_bytes(path.read_bytes(), table + 8 * number, outside))
 
 
 def test_a_vmdk_whose_directory_is_huge_takes_little_time_and_memory(tmp_path: Path) -> None:
@@ -303,6 +318,7 @@ def _mutations(image: bytes) -> st.SearchStrategy[bytes]:
 def test_no_bytes_get_anything_but_a_size_or_a_reason_out_of_an_inspector(
     driver: str, make: Callable[[], bytes]
 ) -> None:
+    @hypothesis.settings(max_examples=60)
     @given(st.one_of(_mutations(make()), st.binary(max_size=2 * KIB)))
     def inspected(image: bytes) -> None:
         try:
@@ -313,6 +329,7 @@ def test_no_bytes_get_anything_but_a_size_or_a_reason_out_of_an_inspector(
     inspected()
 
 
+@hypothesis.settings(max_examples=40)
 @given(st.integers(0, 5), st.integers(0, 64 * KIB), st.binary(min_size=1, max_size=16))
 def test_no_bytes_behind_right_checksums_do_either(structure: int, place: int, data: bytes) -> None:
     """Checksums keep accidents out, nobody who writes his own."""
