@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from snf_image_host import kernel
+from snf_image_host.drives import Drive
 from snf_image_host.sources import Source
-from snf_image_host.targets import LocalTarget
-from snf_image_shared.errors import ConfigurationError, SnfImageError
+from snf_image_host.targets import LocalTarget, Target
+from snf_image_shared.errors import ConfigurationError, DiskError, SnfImageError
 
 _BEYOND = 1 << 62  # bytes: no file system has files of that size, so a disk's last MiB is never in the way
 
@@ -65,40 +66,56 @@ def unnamed_file(directory: int, path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-class Scratch(LocalTarget):
+class Scratch(Target):
     """An unnamed file that is filled like a disk, but has no end: holes stay holes, and the page cache is passed by.
 
-    More than `limit` bytes raise what `no_room` makes; all else raises DiskError that names CACHE_DIR.
+    More than `limit` bytes raise what `no_room` makes; all else raises DiskError that names CACHE_DIR. No process gets
+    its descriptor: it would not keep to the limit.
     """
 
     def __init__(self, path: Path, fd: int, limit: int, no_room: Callable[[], SnfImageError]) -> None:
         kernel.set_direct(fd, True)
-        super().__init__(path, fd)
         self.name = f"CACHE_DIR {path}"
         self.size = _BEYOND
+        self._file = LocalTarget(Path(self.name), fd)
         self._limit = limit
         self._no_room = no_room
 
     def write(self, view: memoryview, offset: int) -> None:
         """As Target says."""
         self._check_limit(offset + len(view))
-        super().write(view, offset)
+        self._file.write(view, offset)
+
+    def read(self, view: memoryview, offset: int, length: int) -> None:
+        """As Target says."""
+        self._file.read(view, offset, length)
 
     def zero(self, offset: int, length: int) -> None:
         """As Target says. What has never been written is a hole."""
         if offset == _BEYOND - length:  # the last MiB of a disk
             return
         self._check_limit(offset + length)
-        written = os.fstat(self.fd).st_size
+        written = os.fstat(self._file.fd).st_size
         if offset < written:
-            super().zero(offset, min(length, written - offset))
+            self._file.zero(offset, min(length, written - offset))
+
+    def flush(self) -> None:
+        """As Target says."""
+        self._file.flush()
+
+    @property
+    def descriptors(self) -> frozenset[int]:
+        return self._file.descriptors
+
+    def drive(self) -> Drive:
+        return self._file.drive()
 
     def finish(self, size: int) -> None:
         """Let the file have `size` bytes, on stable storage. Raises DiskError."""
         try:
-            os.ftruncate(self.fd, size)
+            os.ftruncate(self._file.fd, size)
         except OSError as error:
-            raise self._failed(size, error) from error
+            raise DiskError(f"{self.name}: cannot be resized: {error.strerror}; check the storage below it") from error
         self.flush()
 
     def _check_limit(self, end: int) -> None:

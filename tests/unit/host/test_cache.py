@@ -260,7 +260,7 @@ def test_who_waits_for_a_download_takes_over_when_that_is_killed(node: Node) -> 
 
 @pytest.mark.row(77)
 def test_a_download_that_is_killed_leaves_nothing(node: Node) -> None:
-    with serving(Answer(how=How.TRICKLED)) as (server, _), node.started(server.url + PATH, "disk") as process:
+    with serving(Answer(image(), how=How.STALLED)) as (server, _), node.started(server.url + PATH, "disk") as process:
         assert is_heard(process, "is fetched into the cache")
         process.kill()
         process.wait()
