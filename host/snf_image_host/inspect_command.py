@@ -21,6 +21,7 @@ from snf_image_host.backends import built_in
 from snf_image_host.cache_directory import Scratch, cache_directory, read_only, room, unnamed_file
 from snf_image_host.config_url import read_document
 from snf_image_host.floppy import config_floppy, device_for
+from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import FAILED, HelperVM, Payload
 from snf_image_host.image_names import NO_IMAGE, WantedImage
 from snf_image_host.images import image_of, opened_image
@@ -75,12 +76,7 @@ def run(options: argparse.Namespace, root: Path) -> None:
     """
     if os.geteuid() != 0:
         raise ConfigurationError("the helper VM's jail can only be made by root: run snf-image-inspect as root")
-    settings = Settings.load(options.variant, root)
-    document = _document(options.plan) if options.plan else {}
-    settings, parameters = _asked(options, settings, document)
-    request = request_for(parameters, Hardware(options.disks, options.nics), settings)
-    if request.image.id == NO_IMAGE:
-        raise RequestError("null is no image: give the image that is to be inspected")
+    settings, request = asked(options, Settings.load(options.variant, root))
     with Progress.start("", None, log=sys.stderr if options.verbose else _Warnings()) as progress:
         for warning in settings.warnings:
             progress.warning(warning)
@@ -91,6 +87,29 @@ def run(options: argparse.Namespace, root: Path) -> None:
         found = found.model_copy(update={"image": found.image.model_copy(update={"name": printable(options.image)})})
     _say([found.model_dump_json(indent=2)] if options.json else lines(found))
     _judge(found, printable(found.image.name))
+
+
+def asked(options: argparse.Namespace, settings: Settings) -> tuple[Settings, Request]:
+    """What create would be asked, and with which settings: a path is an image directory of its own and a name in it.
+
+    Raises RequestError.
+    """
+    parameters = {**settings.parameters, **(_document(options.plan) if options.plan else {})}
+    if options.format or "IMG_FORMAT" not in parameters:
+        parameters["IMG_FORMAT"] = options.format or _ANY_FORMAT
+    image = options.image or parameters.get("IMG_ID", "")
+    if not image:
+        raise RequestError("no IMAGE is given, and no img_id by --plan: say which image is to be inspected")
+    if _is_path(options.image):
+        path = Path(image).resolve()
+        if not path.is_file():
+            raise RequestError(f"there is no file {printable(image)}: correct IMAGE")
+        settings = settings.model_copy(update={"image_dir": path.parent, "backends": built_in()})
+        image = f"local://{path.name}"
+    request = request_for(parameters | {"IMG_ID": image}, Hardware(options.disks, options.nics), settings)
+    if request.image.id == NO_IMAGE:
+        raise RequestError("null is no image: give the image that is to be inspected")
+    return settings, request
 
 
 def inspected(wanted: WantedImage, job: Job, settings: Settings, progress: Progress) -> Inspection:
@@ -149,23 +168,6 @@ def _disk_of(opened: Opened, settings: Settings, progress: Progress) -> Iterator
                 raise ConfigurationError(f"{content.name}: {error}") from error
         with read_only(fd, content.name) as disk:
             yield disk
-
-
-def _asked(
-    options: argparse.Namespace, settings: Settings, document: Mapping[str, str]
-) -> tuple[Settings, Mapping[str, str]]:
-    """The settings and OS parameters of a create of the image; a path is the image directory's and a name in it."""
-    parameters = {**settings.parameters, **document}
-    if options.format or "IMG_FORMAT" not in parameters:
-        parameters["IMG_FORMAT"] = options.format or _ANY_FORMAT
-    image = options.image or parameters.get("IMG_ID", "")
-    if not image:
-        raise RequestError("no IMAGE is given, and no img_id by --plan: say which image is to be inspected")
-    if _is_path(options.image):
-        path = Path(image).resolve()
-        settings = settings.model_copy(update={"image_dir": path.parent, "backends": built_in()})
-        image = f"local://{path.name}"
-    return settings, parameters | {"IMG_ID": image}
 
 
 def _is_path(image: str | None) -> bool:
