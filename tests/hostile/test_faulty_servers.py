@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from http_server import Answer, Answering, Asked, Document, How, http_server
+from http_server import Answer, Answering, Asked, Document, FtpTroubles, How, ftp_server, http_server
 from snf_image_host.checksum import Checksum
 from snf_image_host.image_names import WantedImage
 from snf_image_host.images import open_image
@@ -21,6 +24,7 @@ from snf_image_host.progress import Progress
 from snf_image_host.settings import Settings
 from snf_image_host.targets import EDGE, open_target
 from snf_image_shared.errors import ImageError
+from snf_image_shared.process import run
 
 pytestmark = [pytest.mark.root, pytest.mark.row(54, 55, 57, 58)]
 MIB = 1 << 20
@@ -254,6 +258,23 @@ CASES = {
 }
 
 
+def cut_at_each_tenth(document: Document) -> Answering:
+    return cut(document, len(document.body) // 10 + 1)
+
+
+def gone_in_the_end(document: Document) -> Answering:
+    return in_turn(cut(document, len(document.body) - 1), Answer(status=404))
+
+
+@pytest.fixture(scope="module")
+def file_system(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A dump of a file system as large as IMAGE."""
+    path = tmp_path_factory.mktemp("dump") / "dump"
+    path.write_bytes(IMAGE)
+    run(["mke2fs", "-q", "-F", "-t", "ext2", str(path), f"{len(IMAGE) // 1024}k"])
+    return path.read_bytes()
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
     path = tmp_path / "disk"
@@ -286,7 +307,8 @@ def outcome(disk: Path, image: bytes = IMAGE, start: int = 0) -> Outcome | None:
         return Outcome.WIPED
     behind = content[start + len(image) :]
     rest = GARBAGE * max(0, len(behind) - EDGE) + bytes(min(EDGE, len(behind)))
-    return Outcome.EXACT if content[start:] == image + rest else None
+    has_head = start == 0 or content[510:512] == b"\x55\xaa"
+    return Outcome.EXACT if has_head and content[start:] == image + rest else None
 
 
 @pytest.mark.row(29)
@@ -301,3 +323,42 @@ def test_the_disk_is_exact_or_does_not_boot(disk: Path, name: str) -> None:
     assert "\n" not in said
     if case.requests is not None:
         assert len(server.asked) == case.requests
+
+
+@pytest.mark.parametrize("behave", [cut_at_each_tenth, chunked, gone_in_the_end])
+@pytest.mark.parametrize("kind", ["gzip", "extdump"])
+def test_so_it_is_with_images_of_other_formats(
+    disk: Path, file_system: bytes, kind: str, behave: Callable[[Document], Answering]
+) -> None:
+    image, start, img_format = (file_system, EDGE, kind) if kind == "extdump" else (IMAGE, 0, "diskdump")
+    stored = gzip.compress(image, 1) if kind == "gzip" else image
+    with http_server({"/image": behave(Document(stored))}) as server:
+        said = deploy(disk, WantedImage(f"{server.url}/image", img_format), USUAL)
+    if behave is gone_in_the_end:
+        # What is compressed is read ahead: perhaps to the end, before the disk is touched.
+        assert outcome(disk, image, start) in {Outcome.WIPED, Outcome.UNTOUCHED}
+        assert "answered 404" in said
+    else:
+        assert (outcome(disk, image, start), said) == (Outcome.EXACT, "")
+        assert len(server.asked) == (10 if behave is cut_at_each_tenth else 1)
+
+
+@pytest.mark.row(54)
+@pytest.mark.parametrize(
+    ("troubles", "wanted", "words"),
+    [
+        (FtpTroubles(), Outcome.EXACT, ""),
+        (FtpTroubles(cuts=3, dates=("20261121160000",)), Outcome.EXACT, ""),
+        (FtpTroubles(cuts=1, dates=("20261121160000", "20261122160000")), Outcome.WIPED, "another size or date"),
+        (FtpTroubles(cuts=1), Outcome.WIPED, "neither an ETag nor a Last-Modified"),
+    ],
+    ids=["whole", "cut three times", "changed", "cut without a date"],
+)
+def test_so_it_is_with_ftp(disk: Path, troubles: FtpTroubles, wanted: Outcome, words: str) -> None:
+    with ftp_server({"image": IMAGE}, "user", "password", troubles) as port:
+        said = deploy(disk, WantedImage(f"ftp://user:password@127.0.0.1:{port}/image", "diskdump"), USUAL)
+    assert outcome(disk) is wanted, said
+    assert words in said
+    assert "password" not in said
+    left = [len(IMAGE) - start for start in troubles.starts]
+    assert all(later == -(-earlier // 2) for earlier, later in pairwise(left))
