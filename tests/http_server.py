@@ -104,7 +104,8 @@ class HttpServer:
 
     def __init__(self, server: ThreadingHTTPServer, scheme: str) -> None:
         host, port = server.server_address[:2]
-        self.url = f"{scheme}://{host!s}:{port}"
+        name = f"{host!s}"
+        self.url = f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}"
         self.port = int(port)
         self.asked: list[Asked] = []
         self.came = threading.Event()
@@ -199,8 +200,11 @@ def http_server(
         def _chunk(self, content: bytes) -> None:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     lock = threading.Lock()
-    server = ThreadingHTTPServer((host, 0), Handler)
+    server = Server((host, 0), Handler)
     server.daemon_threads = True
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
