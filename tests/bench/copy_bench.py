@@ -15,7 +15,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -100,13 +99,13 @@ def _scenarios(scratch: Path, size: int, stack: ExitStack, only: str) -> Iterato
         subprocess.run(["bmaptool", "-q", "create", raw, "-o", f"{raw}.bmap"], check=True)
     wanted: list[tuple[str, Path, Path, Mapping[str, Tool]]] = []
     for name, raw in (("dense raw", dense), ("sparse raw", sparse), ("full raw with zeros", full)):
-        ours = {"snf-image, no checksum": Ours(), "snf-image": Ours(checksum=sha256(raw))}
+        ours: dict[str, Tool] = {"snf-image, no checksum": Ours(), "snf-image": Ours(checksum=sha256(raw))}
         wanted.append((name, raw, raw, {**ours, **RAW}))
     for compression in ("", "zlib", "zstd"):
         image = scratch / f"{compression or 'plain'}.qcow2"
         wanted.append((f"qcow2 {compression}".rstrip(), image, sparse, {"snf-image": Ours("qcow2"), **QCOW2}))
     for suffix, programs in (("gz", ("gzip -dc", "pigz -dc")), ("zst", ("zstd -dc",)), ("xz", ("xz -dc -T0",))):
-        tools = {name: tool for program in programs for name, tool in unpacked_by(program).items()}
+        tools: Mapping[str, Tool] = {name: tool for program in programs for name, tool in unpacked_by(program).items()}
         wanted.append((f"raw.{suffix}", scratch / f"sparse.raw.{suffix}", sparse, {"snf-image": Ours(), **tools}))
     for name, image, raw, tools in wanted:
         if only in name:
@@ -218,4 +217,4 @@ def evict(image: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The images of the copy's benchmark, made anew from a fixed seed: the same bytes each time, and none in the repository."""
+"""The images of the copy's benchmark, made anew each time from a fixed seed: no image is in the repository."""
 
 from __future__ import annotations
 

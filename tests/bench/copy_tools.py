@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import subprocess
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from bench.sampling import Sampler
 from snf_image_host.checksum import Checksum
 from snf_image_host.image_names import WantedImage
 from snf_image_host.images import open_image
@@ -28,7 +28,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # a peer on a host wi
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run took: seconds, seconds of processors, and MiB of memory (the largest processes of it together)."""
+    """What a run took: seconds, seconds of processors, and the most MiB of memory that its processes had."""
 
     seconds: float
     processors: float
@@ -38,7 +38,8 @@ class Usage:
 class Tool(Protocol):
     """Copies one image onto a disk. `is_safe`: what the image has as zeros is zeros on the disk."""
 
-    is_safe: bool
+    @property
+    def is_safe(self) -> bool: ...
 
     def start(self, image: Path, disk: Path) -> int:
         """The process id of the run."""
@@ -96,19 +97,13 @@ class Ours:
 
 def run(tool: Tool, images: list[Path], disks: list[Path]) -> Usage:
     """All of them at once, to the end. Raises SystemExit if one fails."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     pids = [tool.start(image, disk) for image, disk in zip(images, disks, strict=True)]
-    memory = 0.0
-    for pid in pids:
-        _, status, used = os.wait4(pid, 0)
-        if status:
+    with Sampler(pids) as sampler:
+        if any(os.waitpid(pid, 0)[1] for pid in pids):
             raise SystemExit(f"{tool} failed")
-        memory += used.ru_maxrss / 1024
-    seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processors = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Usage(seconds, processors, memory)
+        seconds = time.perf_counter() - start
+    return Usage(seconds, sampler.processors, sampler.memory)
 
 
 def sha256(image: Path) -> Checksum:
