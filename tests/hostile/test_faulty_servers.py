@@ -311,7 +311,6 @@ def outcome(disk: Path, image: bytes = IMAGE, start: int = 0) -> Outcome | None:
     return Outcome.EXACT if has_head and content[start:] == image + rest else None
 
 
-@pytest.mark.row(29)
 @pytest.mark.parametrize("name", CASES)
 def test_the_disk_is_exact_or_does_not_boot(disk: Path, name: str) -> None:
     case = CASES[name]
