@@ -29,7 +29,7 @@ from snf_image_host.progress import printable
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, SnfImageError
 
 PATIENCE = 600.0  # seconds without any progress; storage that fails over may take minutes
-_OWN_UIDS = 20_000_000  # above those of the helper VMs and of the storage daemons
+OWN_UIDS = 20_000_000  # above those of the helper VMs and of the storage daemons
 _PACKAGES = ("snf_image_host", "snf_image_shared", "zstandard", "isal", "lz4")
 _LONGEST_TEXT = 400  # characters of it that are shown
 _MESSAGES, _MESSAGE_RATE = 200, 20.0  # it may say so many, and so many more each second; it means to say two
@@ -265,7 +265,7 @@ def _command(job: Job) -> list[str]:
     code = f"import sys; sys.path += {folders!r}; from snf_image_host.decoding.process import main; {main}"
     needed = [sys.base_prefix, *folders]
     binds = tuple(Path(folder) for folder in needed if not Path(folder).is_relative_to("/usr"))
-    jail = Jail(binds=binds, first_uid=FIRST_UID + _OWN_UIDS)
+    jail = Jail(binds=binds, first_uid=FIRST_UID + OWN_UIDS)
     return jail.argv([os.path.realpath(sys.executable), "-IBS", "-c", code])
 
 

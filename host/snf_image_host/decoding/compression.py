@@ -27,11 +27,11 @@ class Unpacked(Protocol):
 def open_compressed(fd: int, kind: str, img_format: str) -> CompressedImage:
     """The image whose stored bytes come out of the pipe `fd`. Raises ImageError if it cannot be what is wanted."""
     stored = Stored(fd)
-    unpacked = _unpacked(stored, kind)
+    content = unpacked(stored, kind)
     head = bytearray(HEAD)
-    count = _read_full(unpacked, memoryview(head))
+    count = _read_full(content, memoryview(head))
     check_plain(img_format, bytes(head[:count]), "when decompressed")
-    return CompressedImage(stored, unpacked, bytes(head[:count]))
+    return CompressedImage(stored, content, bytes(head[:count]))
 
 
 class CompressedImage:
@@ -39,9 +39,9 @@ class CompressedImage:
 
     size = None
 
-    def __init__(self, stored: Stored, unpacked: Unpacked, head: bytes) -> None:
+    def __init__(self, stored: Stored, content: Unpacked, head: bytes) -> None:
         self._stored = stored
-        self._unpacked = unpacked
+        self._unpacked = content
         self._head = head
 
     def fill(self, disk: EdgesLast, tick: Tick) -> int:
@@ -66,7 +66,8 @@ class CompressedImage:
         return known + _read_full(self._unpacked, view[known:])
 
 
-def _unpacked(stored: Stored, kind: str) -> Unpacked:
+def unpacked(stored: Stored, kind: str) -> Unpacked:
+    """The decompressed bytes of a compression by its name."""
     if kind == "zstd":
         from snf_image_host.decoding.frames import Frames  # noqa: PLC0415 - one codec is enough
 
@@ -76,9 +77,9 @@ def _unpacked(stored: Stored, kind: str) -> Unpacked:
     return Members(stored, kind)
 
 
-def _read_full(unpacked: Unpacked, view: memoryview) -> int:
+def _read_full(source: Unpacked, view: memoryview) -> int:
     done = 0
-    while done < len(view) and (count := unpacked.readinto(view[done:])):
+    while done < len(view) and (count := source.readinto(view[done:])):
         done += count
     return done
 

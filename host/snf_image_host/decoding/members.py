@@ -92,11 +92,17 @@ class Members:
         if not head:
             return False
         self._stored.give_back(len(head))
-        if not _MAGICS[self._kind].startswith(head):
+        if not self._may_begin(bytes(head)):
             raise ImageError(f"has other bytes behind its {self._kind} stream: {PUBLISH}")
         self._member, self._is_inside = self._new(), True
         self._produced, self._piece = 0, _FIRST_PIECE
         return True
+
+    def _may_begin(self, head: bytes) -> bool:
+        """Whether a member can begin with these bytes, which are cut off where a piece of the file ends."""
+        if self._kind == "lz4" and 0x50 <= head[0] <= 0x5F:
+            return _SKIPPABLE.startswith(head[1:])
+        return _MAGICS[self._kind].startswith(head)
 
     def _skip_padding(self) -> None:
         """xz files may have zeros behind a stream, in fours (xz-file-format 2.2)."""
@@ -135,6 +141,7 @@ class _Zlib:
         return output
 
 
+_SKIPPABLE = b"\x2a\x4d\x18"  # behind a byte from 50 to 5f: lz4_Frame_format.md, skippable frames
 _MAGICS = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00", "bzip2": b"BZh", "lz4": b"\x04\x22\x4d\x18"}
 
 
