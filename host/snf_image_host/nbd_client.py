@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Protocol, cast
 
 from snf_image_host.qemu import NBD_EXPORT
@@ -24,6 +25,7 @@ from snf_image_shared.errors import ConfigurationError, SnfImageError
 _OPEN_PATIENCE = 120.0  # seconds from the server's start until the disk is open
 _ANSWER_PATIENCE = 600.0  # seconds for one request; a server may have much in its cache that a flush has to write
 _TICK = 500  # milliseconds between two looks at the deadline
+_PART = 512 << 10  # bytes of one request to read: a server of ours decodes, or waits for its storage, at each of them
 _STATUS_STEP = 1 << 30  # bytes asked about at once
 _ALLOCATION = "base:allocation"
 _READS_AS_ZERO = 2  # NBD_STATE_ZERO
@@ -86,7 +88,9 @@ class ServedDisk:
 
     def read(self, view: memoryview, offset: int, length: int) -> None:
         """Fill the first `length` bytes of `view`. Raises the server's error class."""
-        self._clients.ask(f"cannot be read at byte {offset}", lambda client: client.aio_pread(view[:length], offset))
+        parts = [(at, view[at : min(at + _PART, length)]) for at in range(0, length, _PART)]
+        requests = [partial(_read, part, offset + at) for at, part in parts]
+        self._clients.ask(f"cannot be read at byte {offset}", *requests)
 
     def direct(self) -> AbstractContextManager[None]:
         """Nothing to do: what is between is the server's affair."""
@@ -94,6 +98,10 @@ class ServedDisk:
 
     def check_unchanged(self) -> None:
         """Nothing to compare: NBD tells no time of change."""
+
+
+def _read(view: memoryview, offset: int, client: _Client) -> int:
+    return client.aio_pread(view, offset)
 
 
 def aligned(extents: Iterable[Extent]) -> Iterator[Extent]:
@@ -160,8 +168,8 @@ class Clients:
             self._clients[key] = self._connected()
         return self._clients[key]
 
-    def ask(self, what: str, request: Callable[[_Client], int]) -> None:
-        """Send a request, which returns its cookie, and wait for the answer. An error says that it was `what`.
+    def ask(self, what: str, *requests: Callable[[_Client], int]) -> None:
+        """Send requests, which return their cookies, and wait for all answers. An error says that it was `what`.
 
         Storage that hangs must not hold the run, nor the signal that is to end it, for ever. The boot guard alone waits
         as long as it takes: what it has to wipe may answer again.
@@ -170,8 +178,8 @@ class Clients:
         patience = _ANSWER_PATIENCE if os.getpid() == self._owner else math.inf
         deadline = time.monotonic() + patience
         with self.failing(what):
-            cookie = request(client)
-            while not client.aio_command_completed(cookie):
+            waiting = [request(client) for request in requests]
+            while waiting := [cookie for cookie in waiting if not client.aio_command_completed(cookie)]:
                 if time.monotonic() > deadline:
                     raise self._server.error(
                         f"{self._server.name}: {what}: no answer in {patience:g} seconds; does it hang?"
