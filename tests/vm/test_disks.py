@@ -125,6 +125,7 @@ def test_a_block_device_is_deployed_like_a_file(provider: Provider, image: str, 
     assert read_file(Tree(backing, 1), "/etc/hostname").decode() == NAME + "\n"
 
 
+@pytest.mark.row(59)
 def test_null_customises_what_is_on_the_disk(provider: Provider, cache: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     shutil.copy(layout("ext4-mbr-primary", cache), disk)
@@ -134,6 +135,7 @@ def test_null_customises_what_is_on_the_disk(provider: Provider, cache: Path, tm
     assert read_file(Tree(disk, 1), "/etc/hostname").decode() == NAME + "\n"
 
 
+@pytest.mark.row(59)
 def test_null_leaves_the_disk_bootable_when_the_customisation_fails(
     provider: Provider, cache: Path, tmp_path: Path
 ) -> None:

@@ -89,7 +89,7 @@ def digest(instance: Instance) -> str:
     return hashlib.sha256(instance.disks[0].read_bytes()).hexdigest()
 
 
-@pytest.mark.row(32, 80, 81, 83)
+@pytest.mark.row(32, 75, 80, 81, 83)
 @pytest.mark.parametrize(
     ("extra", "code", "words"),
     [

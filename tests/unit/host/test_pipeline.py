@@ -77,6 +77,7 @@ def expected(image: bytes, size: int) -> bytes:
 OS_LIKE: Layout = [(True, 3 * MIB), (False, 9 * MIB), (True, 5 * MIB + 4096), (False, 20 * MIB), (True, 2 * MIB)]
 
 
+@pytest.mark.row(67)
 def test_an_image_with_holes_replaces_all_garbage_of_a_file(directory: Path) -> None:
     image = make_image(directory, OS_LIKE)
     disk = make_disk(directory, 44 * MIB)
@@ -84,6 +85,7 @@ def test_an_image_with_holes_replaces_all_garbage_of_a_file(directory: Path) -> 
     assert disk.read_bytes() == expected(image, 44 * MIB)
 
 
+@pytest.mark.row(61, 67)
 @pytest.mark.root
 @pytest.mark.parametrize("sector", [512, 4096])
 def test_an_image_with_holes_replaces_all_garbage_of_a_block_device(directory: Path, sector: int) -> None:
@@ -276,6 +278,7 @@ with Progress.start("inst", "") as progress, open_source("image", directory) as 
 """
 
 
+@pytest.mark.row(64)
 def test_the_ends_are_cleared_first_and_the_first_mib_is_written_last(directory: Path) -> None:
     """What the kernel was asked, in its order: a power cut at any point leaves a disk that is old-wiped or complete."""
     make_image(directory, [(True, 12 * MIB)])

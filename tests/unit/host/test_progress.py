@@ -134,6 +134,7 @@ def test_an_unexpected_end_tells_no_internals(tmp_path: Path, failure: type[Base
     assert received(tmp_path) == [{"type": "image-error", "messages": [text]}]
 
 
+@pytest.mark.row(70)
 @pytest.mark.parametrize("command", ["/nowhere/monitor", "monitor 'unbalanced", "/dev/null"])
 def test_a_monitor_that_cannot_be_started_is_a_warning(command: str) -> None:
     log = io.StringIO()
@@ -143,6 +144,7 @@ def test_a_monitor_that_cannot_be_started_is_a_warning(command: str) -> None:
     assert '[MONITOR] {"type": "image-info", "messages": ["on we go"]' in log.getvalue()
 
 
+@pytest.mark.row(70)
 def test_a_monitor_that_ends_early_is_a_warning_and_the_log_goes_on(tmp_path: Path) -> None:
     log = io.StringIO()
     with Progress.start("inst", program(tmp_path, "exec true"), log=log) as progress:
@@ -153,6 +155,7 @@ def test_a_monitor_that_ends_early_is_a_warning_and_the_log_goes_on(tmp_path: Pa
     assert '[MONITOR] {"type": "image-info", "messages": ["last"]' in log.getvalue()
 
 
+@pytest.mark.row(71)
 def test_a_monitor_that_reads_nothing_holds_up_nothing_and_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

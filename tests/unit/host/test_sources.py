@@ -36,11 +36,13 @@ def content(img_id: str, images: Path) -> bytes:
         return os.pread(source.fd, 100, 0)
 
 
+@pytest.mark.row(50)
 @pytest.mark.parametrize("img_id", ["debian.diskdump", "local://debian.diskdump", "file://debian.diskdump"])
 def test_a_local_image_is_found_in_each_form(images: Path, img_id: str) -> None:
     assert content(img_id, images) == b"debian"
 
 
+@pytest.mark.row(50)
 def test_an_image_in_a_subdirectory_is_found(images: Path) -> None:
     assert content("sub/arch", images) == b"arch"
 
@@ -50,11 +52,13 @@ def test_a_source_knows_its_name_and_size(images: Path) -> None:
         assert (source.name, source.size, source.warnings) == ("image 'sub/arch'", 4, ())
 
 
+@pytest.mark.row(50)
 def test_file_urls_work_with_a_warning(images: Path) -> None:
     with open_source("file://sub/arch", images) as source:
         assert "local://sub/arch" in source.warnings[0]
 
 
+@pytest.mark.row(52)
 def test_a_name_without_extension_is_completed_with_a_warning(images: Path) -> None:
     with open_source("debian", images, "diskdump") as source:
         assert source.size == 6
@@ -68,6 +72,7 @@ def test_the_descriptor_is_closed_at_the_end(images: Path) -> None:
         os.fstat(source.fd)
 
 
+@pytest.mark.row(51)
 @pytest.mark.parametrize(
     "img_id", ["../secret", "sub/../../secret", "/etc/passwd", "../images-evil/x", "local:///etc/passwd"]
 )
@@ -93,6 +98,7 @@ def test_an_error_never_repeats_control_characters(images: Path) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.row(51)
 @pytest.mark.parametrize("target", ["../secret", "/etc/passwd", "debian.diskdump", "nowhere"])
 def test_a_symbolic_link_in_the_directory_is_refused(images: Path, target: str) -> None:
     (images / "link").symlink_to(target)
@@ -100,6 +106,7 @@ def test_a_symbolic_link_in_the_directory_is_refused(images: Path, target: str) 
         content("link", images)
 
 
+@pytest.mark.row(51)
 def test_a_symbolic_link_on_the_way_is_refused(images: Path) -> None:
     (images / "way").symlink_to("sub")
     with pytest.raises(ImageError, match="symbolic link"):
@@ -111,12 +118,14 @@ def test_the_image_directory_itself_may_be_a_link(images: Path, tmp_path: Path) 
     assert content("sub/arch", tmp_path / "link") == b"arch"
 
 
+@pytest.mark.row(53)
 def test_a_fifo_is_refused_without_waiting_for_a_writer(images: Path) -> None:
     os.mkfifo(images / "fifo")
     with pytest.raises(ImageError, match="not a regular file"):
         content("fifo", images)
 
 
+@pytest.mark.row(53)
 def test_a_directory_is_refused(images: Path) -> None:
     with pytest.raises(ImageError, match="not a regular file"):
         content("sub", images)
@@ -129,6 +138,7 @@ def test_a_socket_is_refused(images: Path) -> None:
             content("socket", images)
 
 
+@pytest.mark.row(53)
 @pytest.mark.root
 def test_a_device_is_refused(images: Path) -> None:
     os.mknod(images / "zero", 0o600 | 0o020000, os.makedev(1, 5))
@@ -136,6 +146,7 @@ def test_a_device_is_refused(images: Path) -> None:
         content("zero", images)
 
 
+@pytest.mark.row(53)
 def test_a_missing_image_is_named_with_its_directory(images: Path) -> None:
     with pytest.raises(ImageError, match=f"'plan9'.*{images}"):
         content("plan9", images)

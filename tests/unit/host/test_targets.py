@@ -161,6 +161,7 @@ def test_a_second_descriptor_of_ours_takes_no_lock_away_from_qemu(disk: Path) ->
         assert target.size
 
 
+@pytest.mark.row(64)
 @pytest.mark.root
 def test_a_file_system_without_direct_access_will_do() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:

@@ -19,6 +19,7 @@ def inet(host: str, port: str) -> dict[str, str]:
     return {"type": "inet", "host": host, "port": port}
 
 
+@pytest.mark.row(66)
 @pytest.mark.parametrize(
     ("uri", "options"),
     [
