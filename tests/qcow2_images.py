@@ -66,14 +66,15 @@ class Crafted:
         l1 = {0: L2 * unit | COPIED} | dict(self.l1)
         l2 = {number: (DATA + number) * unit | COPIED for number in range(4)} | dict(self.l2)
         return {
-            0: self._header(),
+            0: self.first_cluster(),
             REFCOUNT_TABLE: struct.pack(">Q", REFCOUNT_BLOCK * unit),
             REFCOUNT_BLOCK: struct.pack(">9H", *[1] * 9),
             L1: _table(l1),
             L2: _table(l2).ljust(unit, b"\0"),
         } | {DATA + number: bytes([65 + number]) * unit for number in range(4)}
 
-    def _header(self) -> bytes:
+    def first_cluster(self) -> bytes:
+        """The header and its extensions."""
         unit = 1 << self.bits
         fields: dict[str, int] = {
             "version": self.version,

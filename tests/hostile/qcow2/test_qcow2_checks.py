@@ -47,7 +47,7 @@ def backed_by(name: bytes) -> Crafted:
     """The name stands at the end of the first cluster, as QEMU would find it."""
     at = CLUSTER - len(name)
     header = Crafted(fields={"backing_offset": at, "backing_length": len(name)})
-    return replace(header, clusters={1: b"", 0: header._header().ljust(at, b"\0") + name})
+    return replace(header, clusters={0: header.first_cluster().ljust(at, b"\0") + name})
 
 
 HEADERS: dict[str, tuple[str, str, Crafted]] = {
@@ -113,7 +113,7 @@ HEADERS: dict[str, tuple[str, str, Crafted]] = {
     "extension-leaves": (
         "extensions",
         "leave its first cluster",
-        Crafted(clusters={0: fields()._header() + struct.pack(">II", 0x12345678, 0xFFFFFFFF)}),
+        Crafted(clusters={0: fields().first_cluster() + struct.pack(">II", 0x12345678, 0xFFFFFFFF)}),
     ),
     "data-file-name": ("data-file-name", "names an external data file", named(DATA_FILE_NAME, b"/dev/sda")),
     "version-2-data": (

@@ -83,7 +83,7 @@ def test_a_disk_of_the_very_size_is_filled_and_one_a_sector_smaller_left_alone(d
 
 def backed_by(name: bytes) -> Crafted:
     """An image with a backing file of that name, which QEMU would open."""
-    header = Crafted(fields={"backing_offset": 1 * KIB, "backing_length": len(name)})._header()
+    header = Crafted(fields={"backing_offset": 1 * KIB, "backing_length": len(name)}).first_cluster()
     return Crafted(clusters={0: header.ljust(1 * KIB, b"\0") + name})
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,8 @@ from snf_image_host.buffers import CHUNK
 from snf_image_host.decoding import clusters
 from snf_image_host.decoding.qcow2 import pieces
 from snf_image_host.decoding.qcow2_map import Span
+from snf_image_host.edges import edges_last
+from snf_image_host.targets import open_target
 from snf_image_shared.errors import ImageError
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -266,10 +269,16 @@ def test_the_file_is_read_past_the_page_cache(raw: Path, directory: Path) -> Non
         assert int(found.stdout) == 0
 
 
-def test_progress_is_told_of_both_sides_and_ends_with_the_whole_disk(raw: Path, directory: Path) -> None:
-    from snf_image_host.edges import edges_last  # noqa: PLC0415
-    from snf_image_host.targets import open_target  # noqa: PLC0415
+def test_a_file_that_shrinks_while_it_is_read_is_no_zeros(raw: Path, directory: Path) -> None:
+    image = made(raw, directory)
+    (directory / "disk").write_bytes(GARBAGE * DISK)
+    with opened(image) as content, open_target(directory / "disk") as target, edges_last(target) as edges:
+        os.truncate(image, image.stat().st_size - 256 * KIB)
+        with pytest.raises(ImageError, match=r"^ends before byte \d+: do not change it while it is read$"):
+            content.fill(edges, lambda _read, _written: None)
 
+
+def test_progress_is_told_of_both_sides_and_ends_with_the_whole_disk(raw: Path, directory: Path) -> None:
     image = made(raw, directory, "-c")
     (directory / "disk").write_bytes(GARBAGE * DISK)
     told: list[tuple[int, int]] = []
@@ -284,8 +293,6 @@ def test_progress_is_told_of_both_sides_and_ends_with_the_whole_disk(raw: Path, 
 @pytest.mark.parametrize("library", ["isal.isal_zlib", "zlib"])
 def test_either_library_unpacks_deflate_alike(monkeypatch: pytest.MonkeyPatch, raw: Path, library: str) -> None:
     monkeypatch.setattr(clusters, "_DEFLATE", (library, library))
-    import zlib  # noqa: PLC0415
-
     unpack = clusters.unpacker(clusters.ZLIB)
     content = raw.read_bytes()
     for start in range(0, len(content) - 64 * KIB, 64 * KIB):
