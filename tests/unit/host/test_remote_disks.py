@@ -104,7 +104,7 @@ def fill(directory: Path, uri: str, settings: Settings) -> None:
             copy(image, target, progress)
 
 
-@pytest.mark.row(97)
+@pytest.mark.row(65, 66, 97)
 def test_an_image_is_written_and_its_zeros_with_it(directory: Path, uri: str, settings: Settings) -> None:
     fill(directory, uri, settings)
     image, content = (directory / "image").read_bytes(), (directory / "disk").read_bytes()
