@@ -65,7 +65,8 @@ class ImageServer:
         """Why QEMU failed, as far as it told, and what to do; "" if it said nothing."""
         with contextlib.suppress(BlockingIOError):
             lines = os.read(self.words, _LAST_WORDS).decode("utf-8", "replace").splitlines()
-            line = next((line for line in reversed(lines) if line.strip()), "")
+            # What comes after the first is what came of that.
+            line = next((line for line in lines if line.strip() and "warning: " not in line), "")
             # Behind the program's name and the option at fault, which is JSON of ours, comes the reason.
             reason = line.rpartition("}: ")[2].removeprefix(f"{PROGRAM}: ")
             return f"{printable(reason[:_SHOWN])}; {self.cure}" if reason else ""
