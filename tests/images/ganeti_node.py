@@ -10,10 +10,10 @@ from images.cache import cached
 from snf_image_shared.process import Limits, run
 
 # The release's number, and what our packages depend on there beyond the rest.
-SUITES = {"bookworm": ("12", ()), "trixie": ("13", ("python3-pydantic",))}
+SUITES = {"bookworm": ("12", ()), "trixie": ("13", ("python3-pydantic", "python3-isal"))}
 _PACKAGES = (
     *("ganeti", "openssh-server", "python3", "qemu-system-x86", "qemu-utils", "bubblewrap", "curl", "e2fsprogs"),
-    *("gpgv", "zstd", "python3-libnbd"),
+    *("gpgv", "zstd", "python3-libnbd", "python3-zstandard", "python3-lz4"),
 )
 _SECONDS = 600.0
 
