@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from snf_image_host import image_server
 from snf_image_host.checksum import Checksum
@@ -210,6 +211,20 @@ def test_a_file_without_a_name_is_decoded_as_well(directory: Path, settings: Set
         with converted(opened(source, Container.VMDK), settings) as disk:
             fill(disk, directory / "disk")
     assert (directory / "disk").read_bytes()[:SIZE] == content(SIZE)
+
+
+@pytest.mark.parametrize("driver", ["vmdk", "qcow2"])
+def test_a_compressed_container_is_decompressed_before_it_is_looked_into(
+    directory: Path, settings: Settings, driver: str
+) -> None:
+    options = "subformat=streamOptimized" if driver == "vmdk" else "compat=1.1"
+    image = make(directory, driver, options, content(SIZE))
+    image.write_bytes(zstandard.compress(image.read_bytes()))
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    assert deploy(settings, driver, directory / "disk", f"sha256:{digest}")[:SIZE] == content(SIZE)
+    with pytest.raises(ImageError, match=f"no disk but {driver}: say img_format={driver}"):
+        deploy(settings, "auto", directory / "disk")
+    assert os.listdir(settings.cache_dir) == []
 
 
 def test_what_comes_as_a_stream_is_refused(directory: Path, settings: Settings) -> None:
