@@ -20,6 +20,7 @@ from pathlib import Path
 from snf_image_host.backends import built_in
 from snf_image_host.cache_directory import Scratch, cache_directory, read_only, room, unnamed_file
 from snf_image_host.config_url import read_document
+from snf_image_host.courtesy import Courtesy
 from snf_image_host.floppy import config_floppy, device_for
 from snf_image_host.ganeti import Request
 from snf_image_host.helper_vm import FAILED, HelperVM, Payload
@@ -28,7 +29,7 @@ from snf_image_host.images import image_of, opened_image
 from snf_image_host.inspection import InspectedImage, Inspection, read_findings
 from snf_image_host.inspection_job import Hardware, inspection_job, request_for
 from snf_image_host.inspection_table import lines
-from snf_image_host.pipeline import Opened, copy
+from snf_image_host.pipeline import Opened, Terms, copy
 from snf_image_host.progress import Progress, printable
 from snf_image_host.prologue import size_on_disk, start_of_image
 from snf_image_host.recipes import Recipe
@@ -157,12 +158,13 @@ def _disk_of(opened: Opened, settings: Settings, progress: Progress) -> Iterator
             f"the disk of {content.name} takes more than the {limit // _MIB} MiB that there are for it in CACHE_DIR "
             f"{path}: raise SPOOL_SIZE, or make space there"
         )
+        courtesy = Courtesy(settings.copy_bandwidth * _MIB, settings.copy_idle)
         with image_of(opened, settings, progress) as image:
             if image.size is not None and size_on_disk(image.img_format, image.size) > limit:
                 raise too_large
             scratch = Scratch(path, fd, limit, lambda: too_large)
             try:
-                size = copy(image, scratch, progress)
+                size = copy(image, scratch, progress, Terms(courtesy=courtesy))
                 scratch.finish(size_on_disk(image.img_format, size))
             except DiskError as error:
                 raise ConfigurationError(f"{content.name}: {error}") from error

@@ -119,8 +119,9 @@ def test_only_the_planning_imports_the_tasks() -> None:
     assert outside == {"snf_image_helper.planning"}
 
 
-def test_only_the_session_imports_customize() -> None:
-    assert _importing("snf_image_helper.customize") == {"snf_image_helper.session"}
+def test_only_the_session_imports_the_stories_of_the_helper() -> None:
+    stories = ("snf_image_helper.customize", "snf_image_helper.rename", "snf_image_helper.inspection")
+    assert _importing(*stories) == {"snf_image_helper.session"}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.package == "snf_image_shared"], ids=str)

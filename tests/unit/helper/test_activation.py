@@ -30,9 +30,10 @@ def test_it_refuses_a_machine_that_is_no_helper_vm() -> None:
     ("imported", "absent"),
     [
         ("__main__", ("session", "guest", "rename", "customize", "tasks")),
-        ("session", ("guest", "rename", "customize", "tasks")),
-        ("rename", ("customize", "tasks", "network")),
-        ("customize", ("rename",)),
+        ("session", ("guest", "rename", "customize", "inspection", "tasks")),
+        ("rename", ("customize", "inspection", "tasks", "network")),
+        ("customize", ("rename", "inspection")),
+        ("inspection", ("rename", "customize")),
     ],
 )
 def test_nothing_is_imported_that_the_story_does_not_need(imported: str, absent: tuple[str, ...]) -> None:
