@@ -71,8 +71,8 @@ def ends(disk: Path) -> bytes:
         return first + file.read()
 
 
-@pytest.mark.parametrize("room", [0, 77, 4096, EDGE, EDGE + 5, 3 * MIB])
-@pytest.mark.parametrize("lengths", [(3 * MIB, 9 * MIB, 5 * MIB + 77), (100,), (2 * MIB,), (EDGE + 1,), (9 * MIB,)])
+@pytest.mark.parametrize("room", [0, 77, EDGE + 5])
+@pytest.mark.parametrize("lengths", [(3 * MIB, 9 * MIB, 5 * MIB + 77), (100,), (EDGE + 1,), (9 * MIB,)])
 def test_the_content_is_exactly_the_images_bytes_whatever_the_sizes(
     directory: Path, lengths: Sequence[int], room: int
 ) -> None:
