@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import socket
 import struct
 import subprocess
 import tempfile
@@ -375,6 +377,25 @@ def refused(directory: Path, img_format: str, image: bytes) -> str:
         copy(opened, target, progress)
     assert (directory / "disk").read_bytes() == garbage
     return str(caught.value)
+
+
+@pytest.mark.root
+def test_rows_1_to_3_a_qcow2_that_names_a_file_or_a_server_is_refused_and_nobody_is_asked(directory: Path) -> None:
+    made_by_qemu = ("qemu-img", "create", "-q", "-f", "qcow2")
+    image, data = directory / "image", directory / "data"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        port = server.getsockname()[1]
+        mine = {"driver": "nbd", "server": {"type": "inet", "host": "127.0.0.1", "port": str(port)}}
+        for backing in ("/etc/shadow", f"nbd://127.0.0.1:{port}", f"json:{json.dumps(mine)}"):
+            subprocess.run([*made_by_qemu, "-u", "-b", backing, "-F", "raw", image, "2M"], check=True)
+            assert "image 'image' has a backing file: " in refused(directory, "auto", image.read_bytes())
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    subprocess.run([*made_by_qemu, "-o", f"data_file={data},data_file_raw=on", image, "2M"], check=True)
+    for name in (b"/etc/shadow", b"/dev/vda"):
+        named = image.read_bytes().replace(os.fsencode(data), name.ljust(len(os.fsencode(data)), b"\0"))
+        assert "image 'image' has an external data file: " in refused(directory, "auto", named)
 
 
 @pytest.mark.root
