@@ -252,8 +252,8 @@ def test_a_damaged_file_system_costs_no_more_than_itself(debian: Path, tmp_path:
     path = tmp_path / "d"
     path.write_bytes(debian.read_bytes())
     with path.open("r+b") as file:
-        file.seek(18 * MIB + 1024 + 4)  # of the root's superblock: how many blocks it has
-        file.write(b"\xff" * 8)
+        file.seek(18 * MIB + 2048)  # the root's group descriptors, behind its superblock
+        file.write(bytes(6144))
     with read_only(path) as disk:
         found = inspect_disk(disk, job())
     assert found.table
