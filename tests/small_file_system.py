@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 @contextmanager
-def small_file_system(directory: Path, mib: int) -> Iterator[Path]:
-    """An empty one of `mib` MiB on `directory`, which is made, and root's alone."""
+def small_file_system(directory: Path, mib: int, files: int = 100) -> Iterator[Path]:
+    """An empty one of `mib` MiB and so many `files` on `directory`, which is made, and root's alone."""
     directory.mkdir(parents=True)
-    options = f"size={mib}m,mode=0700"
+    options = f"size={mib}m,nr_inodes={files + 1},mode=0700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=True)
     try:
         yield directory

@@ -64,9 +64,13 @@ def cached(order: Ordered, settings: Settings, progress: Progress) -> Iterator[S
         if order.origin.kind is OriginKind.LOCAL or not settings.cache_size:
             yield stack.enter_context(order.origin.open())
             return
-        store = stack.enter_context(cache_store(settings.cache_dir))
-        limit = settings.cache_size * _MIB
-        cache = _Cache(store, limit, order, progress)
+        try:
+            store = stack.enter_context(cache_store(settings.cache_dir))
+        except DiskError as error:
+            progress.warning(f"{order.origin.name} is not put into the cache: {error}")
+            yield stack.enter_context(order.origin.open())
+            return
+        cache = _Cache(store, settings.cache_size * _MIB, order, progress)
         yield cache.found(stack) or stack.enter_context(order.origin.open())
 
 
@@ -86,59 +90,64 @@ class _Cache:
         """
         name = self.order.origin.name
         key = origin_key(self.order.origin.kind, self.order.wanted.id)
+        entry = self.store.lookup(key)
+        if entry and self._is_current(entry) and (source := self._kept(entry, stack)):
+            return source
         with self.store.alone(key, lambda: self.progress.log(f"{name}: another run is fetching it, waiting for that")):
-            if source := self._kept(key, stack):
+            came = self.store.lookup(key)
+            # What came while we waited is as new as what we would get.
+            if came and came != entry and self._is_expected(came) and (source := self._kept(came, stack)):
                 return source
             try:
                 return self._fetched(key, stack)
             except (DiskError, OSError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                self.progress.warning(f"{name} is not put into CACHE_DIR {self.store.path}: {reason}")
+                self.progress.warning(f"{name} is not put into the cache: {reason}")
                 self.order.integrity.start_again()
                 return None
 
-    def _kept(self, key: str, stack: ExitStack) -> Source | None:
-        entry = self.store.lookup(key)
-        if not entry:
-            return None
+    def _kept(self, entry: Entry, stack: ExitStack) -> Source | None:
         name = self.order.origin.name
-        with ExitStack() as own:
-            fd = self.store.open_image(entry.digest, entry.size)
-            if fd is None:
-                return None
-            own.callback(os.close, fd)
-            if not self._is_current(entry):
-                return None
-            stack.enter_context(own.pop_all())
+        fd = self.store.open_image(entry.digest, entry.size)
+        if fd is None:
+            return None
+        stack.callback(os.close, fd)
         self.progress.log(f"{name}: taken from the cache, sha256 {entry.digest}")
         source = Source(name, entry.size, fd, modified=os.fstat(fd).st_mtime_ns)
         stack.push(lambda kind, error, trace: self._doubt(entry, source, error))
         integrity = self.order.integrity
         integrity.keep_digest()
-        integrity.also_check(lambda _: self._check_digest(entry, fd))
+        integrity.also_check(lambda _: self._check_digest(entry))
         return source
 
     def _is_current(self, entry: Entry) -> bool:
         """Whether it is what the origin would give now. Raises ImageError when the server cannot be asked."""
-        expected = [each for each in self.order.wanted.checksums if each.algorithm == "sha256" and not each.of_content]
-        if expected:
-            return all(each.digest == entry.digest for each in expected)
+        if self._digests:
+            return self._is_expected(entry)
         origin = self.order.origin
         return (
             isinstance(origin, NetworkOrigin) and entry.validators.can_be_asked and origin.unchanged(entry.validators)
         )
 
-    def _check_digest(self, entry: Entry, fd: int) -> None:
+    def _is_expected(self, entry: Entry) -> bool:
+        """Whether nothing that the request says of the image is known not to hold."""
+        return all(digest == entry.digest for digest in self._digests)
+
+    @property
+    def _digests(self) -> list[str]:
+        sums = self.order.wanted.checksums
+        return [each.digest for each in sums if each.algorithm == "sha256" and not each.of_content]
+
+    def _check_digest(self, entry: Entry) -> None:
         found = self.order.integrity.sha256
         if found != entry.digest:
-            self.store.discard(entry.digest, fd)
             raise ImageError(
                 f"{self.order.origin.name}: its copy in CACHE_DIR {self.store.path} was changed, it has the sha256 "
                 f"{found} instead of {entry.digest}: it is removed, so try again; and check the disk below CACHE_DIR"
             )
 
     def _doubt(self, entry: Entry, source: Source, error: BaseException | None) -> bool:
-        """A deployment has failed for its image: if that is so because the entry is damaged, it must not fail again.
+        """A deployment has failed for its image: if that is so because the entry is damaged, the next one must not.
 
         Who looks into an image may find a fault before the last byte has been hashed.
         """
@@ -186,10 +195,13 @@ class _Cache:
             size=size,
             etag=validators.etag,
             last_modified=validators.last_modified,
-            fetched=int(time.time()),
+            fetched=time.time_ns(),
         )
-        if not self.store.commit(fd, entry, self.limit):
-            self.progress.log(f"{content.name} is not kept in the cache: what is there is in use")
+        try:
+            if not self.store.commit(fd, entry, self.limit):
+                self.progress.log(f"{content.name} is not kept in the cache: what is there is in use")
+        except DiskError as error:
+            self.progress.warning(f"{content.name} is not kept in the cache: {error}")
         return source
 
     def _refusal(self, content: Source | Stream) -> str:

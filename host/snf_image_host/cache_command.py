@@ -122,7 +122,7 @@ def _document(kept: Iterable[Kept], settings: Settings) -> dict[str, object]:
             "size": each.size,
             "space": each.space,
             "used": int(each.used),
-            "fetched": max((entry.fetched for entry in each.entries), default=0),
+            "fetched": max((entry.fetched for entry in each.entries), default=0) // 10**9,
             "in_use": each.in_use,
         }
         for each in kept

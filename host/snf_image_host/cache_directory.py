@@ -49,7 +49,7 @@ def cache_directory(path: Path) -> Iterator[int]:
 def unnamed_file(directory: int, path: Path) -> Iterator[int]:
     """A new file in the directory (0600), which is gone when it is closed, however we end. `path` is for messages.
 
-    Raises ConfigurationError where the file system has no such files.
+    Raises ConfigurationError where the file system has no such files, DiskError where there is no room for one.
     """
     try:
         fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
@@ -59,11 +59,16 @@ def unnamed_file(directory: int, path: Path) -> Iterator[int]:
                 f"CACHE_DIR {path} lies on a file system that has no files without a name (O_TMPFILE): "
                 "put it on ext4, xfs, btrfs or tmpfs"
             ) from error
-        raise ConfigurationError(f"CACHE_DIR {path} cannot be written: {error.strerror}; correct CACHE_DIR") from error
+        raise not_written(path, error) from error
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def not_written(path: Path, error: OSError) -> DiskError:
+    """The error to raise when the directory takes nothing."""
+    return DiskError(f"CACHE_DIR {path}: cannot be written: {error.strerror}; make space on the file system it lies on")
 
 
 class Scratch(Target):

@@ -21,7 +21,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Entry(BaseModel):
     """`key` stands for the origin, see origin_key(); `name` is for people and holds no secret.
 
-    `digest` is the sha256 and `size` the number of the bytes as they were fetched; `fetched` is in seconds since 1970.
+    `digest` is the sha256 and `size` the number of the bytes as they were fetched; `fetched` is in nanoseconds
+    since 1970.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

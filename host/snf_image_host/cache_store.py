@@ -11,6 +11,7 @@ it is complete and on stable storage; until then it has none and is gone with it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snf_image_host import kernel
-from snf_image_host.cache_directory import cache_directory, unnamed_file
+from snf_image_host.cache_directory import cache_directory, not_written, unnamed_file
 from snf_image_host.cache_index import LARGEST, Entry, dump_entry, load_entry
 from snf_image_shared.errors import ConfigurationError
 
@@ -68,11 +69,10 @@ class CacheStore:
     def open_image(self, digest: str, size: int) -> int | None:
         """A locked descriptor of the image's bytes for reading, which the caller owns; they count as used now.
 
-        None if there are none, or if they are not `size`. What is no file of ours is removed.
+        None if there are none, if they are not `size`, or in no file of ours.
         """
-        name = f"image-{digest}"
         try:
-            fd = os.open(name, os.O_RDONLY | _KEPT, dir_fd=self.directory)
+            fd = os.open(f"image-{digest}", os.O_RDONLY | _KEPT, dir_fd=self.directory)
         except OSError:
             return None
         status = os.fstat(fd)
@@ -97,23 +97,28 @@ class CacheStore:
     def commit(self, fd: int, entry: Entry, limit: int) -> bool:
         """Give a complete unnamed file its name, unless there is no room for it. It is on stable storage then.
 
-        It counts as being read as long as `fd` is open.
+        It counts as being read as long as `fd` is open. Raises DiskError.
         """
         fcntl.flock(fd, fcntl.LOCK_SH)
-        with self._changing():
+        with self._changing(), unnamed_file(self.directory, self.path) as record:
+            try:
+                os.write(record, dump_entry(entry))
+                os.fsync(record)
+            except OSError as error:
+                raise not_written(self.path, error) from error
             if not self._evict(limit - _space(os.fstat(fd)), spared=entry.digest):
                 return False
             self._name(fd, f"image-{entry.digest}")
-            self._record(entry)
+            self._name(record, f"index-{entry.key}")
             self._evict(limit)  # what the new record has taken the place of
         return True
 
-    def discard(self, digest: str, fd: int | None = None) -> None:
-        """Remove an image; with a descriptor only if that is still the one of this name."""
+    def discard(self, digest: str, fd: int) -> None:
+        """Remove an image, if the descriptor is still of the one that has this name."""
         name = f"image-{digest}"
         with self._changing(), suppress(FileNotFoundError):
             status = os.stat(name, dir_fd=self.directory, follow_symlinks=False)
-            if fd is None or os.path.samestat(status, os.fstat(fd)):
+            if os.path.samestat(status, os.fstat(fd)):
                 os.unlink(name, dir_fd=self.directory)
 
     def prune(self, limit: int) -> None:
@@ -182,12 +187,6 @@ class CacheStore:
         finally:
             os.close(fd)
 
-    def _record(self, entry: Entry) -> None:
-        with unnamed_file(self.directory, self.path) as fd:
-            os.write(fd, dump_entry(entry))
-            os.fsync(fd)
-            self._name(fd, f"index-{entry.key}")
-
     def _name(self, fd: int, name: str) -> None:
         """Link an unnamed file, in the place of what has that name: for a moment nothing does."""
         with suppress(FileNotFoundError):
@@ -213,12 +212,14 @@ class CacheStore:
 
 @contextmanager
 def cache_store(path: Path) -> Iterator[CacheStore]:
-    """The cache in CACHE_DIR, for the length of the block. Raises ConfigurationError."""
+    """The cache in CACHE_DIR, for the length of the block. Raises ConfigurationError, DiskError if it is full."""
     with cache_directory(path) as directory:
         try:
             lock = os.open("lock", os.O_RDWR | os.O_CREAT | _KEPT, 0o600, dir_fd=directory)
         except OSError as error:
-            raise ConfigurationError(f"CACHE_DIR {path}: {error.strerror}: lock; empty the directory") from error
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+                raise not_written(path, error) from error
+            raise ConfigurationError(f"CACHE_DIR {path}: lock: {error.strerror}; empty the directory") from error
         try:
             yield CacheStore(path, directory, lock)
         finally:

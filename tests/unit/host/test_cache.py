@@ -64,7 +64,7 @@ class Node:
         """What is on the disk then. As create does it, but for the helper VM."""
         path = self.directory / disk
         path.write_bytes(GARBAGE)
-        values = {"cache_size": 16, "image_retries": 0, **self.settings}
+        values = {"cache_size": 16, "image_retries": 0, "image_stall_timeout": 3600, **self.settings}
         settings = Settings(cache_dir=self.cache, image_allow="127.0.0.1", backends=built_in(), **values)  # type: ignore[arg-type]
         wanted = WantedImage(url, "diskdump", parse_checksums(checksum) if checksum else ())
         with (
@@ -224,12 +224,14 @@ def test_no_password_and_no_query_is_stored_in_clear(node: Node) -> None:
 
 
 @pytest.mark.row(77)
-def test_deployments_of_one_image_share_one_download(node: Node) -> None:
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_deployments_of_one_image_share_one_download(node: Node, is_checked: bool) -> None:
     content = image()
+    checksum = sha256(content) if is_checked else ""
     with serving(Answer(content, how=How.HELD)) as (server, _), ExitStack() as stack:
-        first = stack.enter_context(node.started(server.url + PATH, "first", sha256(content)))
+        first = stack.enter_context(node.started(server.url + PATH, "first", checksum))
         server.came.wait()
-        others = [stack.enter_context(node.started(server.url + PATH, name, sha256(content))) for name in ("b", "c")]
+        others = [stack.enter_context(node.started(server.url + PATH, name, checksum)) for name in ("b", "c")]
         for other in others:
             assert is_heard(other, "another run is fetching it")
         server.let_go.set()

@@ -210,7 +210,7 @@ def test_holes_of_an_image_take_no_space(directory: Path) -> None:
 
 
 REFUSED: dict[str, Callable[[bytes], tuple[bytes, tuple[Checksum, ...]]]] = {
-    "another checksum": lambda content: (content, (checksum(b""),)),
+    "another checksum": lambda content: (image(), (checksum(b""),)),
     "no image": lambda content: (b"<!DOCTYPE html><html><body>Not found</body></html>" + bytes(4096), ()),
     "another format": lambda content: (b"QFI\xfb\0\0\0\3" + content, ()),
     "nothing": lambda content: (b"", ()),
@@ -363,3 +363,13 @@ def test_a_cache_whose_disk_is_full_is_passed_by(directory: Path, has_size: bool
         status = os.statvfs(directory)
         assert (status.f_blocks - status.f_bfree) * status.f_frsize < MIB
     assert origin.opened == (1 if has_size else 2)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_cache_that_can_have_no_more_files_is_passed_by(directory: Path, files: int) -> None:
+    origin = Delivered(image())
+    with small_file_system(directory, 4, files):
+        assert deploy(directory, origin) is (files == 2)
+        assert origin.opened == (2 if files == 1 else 1)
+        assert kept(directory) == set()

@@ -61,6 +61,7 @@ class Node:
             spool_size=self.spool_size,
             image_allow="127.0.0.1",
             image_retries=0,
+            image_stall_timeout=3600,
             backends=built_in(),
         )
         wanted = WantedImage(url, img_format, parse_checksums(checksum) if checksum else ())
