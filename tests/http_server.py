@@ -228,6 +228,37 @@ def self_signed(directory: Path) -> Path:
     return path
 
 
+@contextmanager
+def tunnel() -> Iterator[int]:
+    """A proxy that lets its clients through (CONNECT) to ports of this machine, whatever host they name; its port."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            method, target, _ = self.rfile.readline().decode().split()
+            while self.rfile.readline().strip():
+                pass
+            assert method == "CONNECT"
+            with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as onward:
+                self.wfile.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n")
+                back = threading.Thread(target=_pass_on, args=(onward, self.connection))
+                back.start()
+                _pass_on(self.connection, onward)
+                back.join()
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    with _served(server):
+        yield server.server_address[1]
+
+
+def _pass_on(source: socket.socket, to: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(1 << 16):
+            to.sendall(piece)
+    with suppress(OSError):
+        to.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass
 class FtpTroubles:
     """What a server of FTP does to its clients: it `cuts` that many transfers in their middle, and counts all of them;

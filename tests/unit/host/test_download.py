@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from http_server import Answer, Document, How, HttpServer, http_server, self_signed
+from http_server import Answer, Document, How, HttpServer, http_server, self_signed, tunnel
 from nginx import nginx
 from snf_image_host.download import NetworkOrigin, check_url, is_url
 from snf_image_host.download_stream import Download
@@ -203,6 +203,8 @@ with NetworkOrigin(sys.argv[1], Settings(image_allow="127.0.0.1")).open() as str
         assert run.stdout
         assert run.stdout.readline() == b"begun\n"
         (curl,) = curls(run.pid)
+        held = [entry for entry in Path(f"/proc/{curl}/fd").iterdir() if int(entry.name) > 2]
+        assert [str(entry.readlink()).partition(":")[0] for entry in held].count("pipe") == 1  # the leash
         process = os.pidfd_open(curl)
         run.kill()
         run.communicate()
@@ -303,6 +305,22 @@ def test_a_proxy_of_the_administrator_is_asked_instead() -> None:
         assert download("http://images.invalid/image", settings) == IMAGE
         assert "may not be asked (IMAGE_DENY)" in refusal("http://10.0.0.1/image", settings)
     assert len(proxy.asked) == 2
+
+
+@pytest.mark.row(54)
+def test_a_proxy_may_be_a_way_through_to_a_server_with_tls(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    with http_server({"/image": Document(IMAGE)}, certificate=certificate) as server, tunnel() as port:
+        settings = HERE.model_copy(update={"curl": f"curl -k --proxy http://127.0.0.1:{port}"})
+        assert download(f"https://images.invalid:{server.port}/image", settings) == IMAGE
+
+
+@pytest.mark.row(55)
+def test_what_a_server_refuses_is_told_whatever_curl_is_to_make_of_it() -> None:
+    with http_server({"/image": Answer(b"gone" * MIB, 410)}) as server:
+        for curl in ("curl", "curl -fL", "curl --fail-with-body"):
+            settings = HERE.model_copy(update={"curl": curl})
+            assert "the server answered 410: correct the URL" in refusal(f"{server.url}/image", settings)
 
 
 def test_a_server_or_a_host_that_is_not_there_is_told_at_once() -> None:

@@ -53,10 +53,10 @@ def test_two_answers_that_prove_nothing_are_not_the_same() -> None:
 
 
 @given(
-    first=st.integers(0, 20),
-    total=st.one_of(st.none(), st.integers(0, 20)),
+    first=st.sampled_from([7, 0, 6, 8]),
+    total=st.sampled_from([20, None, 19, 21]),
     etag=st.sampled_from(['"a"', '"b"', ""]),
-    status=st.sampled_from([200, 206, 416]),
+    status=st.sampled_from([206, 200, 416]),
     is_checked=st.booleans(),
 )
 def test_a_part_is_accepted_only_if_it_is_the_one_of_the_version(
