@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,11 +63,6 @@ class FileServer(Protocol):
 
     def is_unchanged(self, url: Url, validators: Validators) -> bool:
         """Whether the server says that it has this version still."""
-
-
-def file_server(url: Url, access: Access) -> FileServer:
-    """What speaks the URL's scheme."""
-    return FtpServer(access) if url.scheme in {"ftp", "ftps"} else HttpServer(access)
 
 
 @dataclass(frozen=True)
@@ -156,3 +152,17 @@ class FtpServer:
         found = dict(_FTP_FIELD.findall(text.decode("latin-1")))
         length = found.get("Content-Length", "")
         return Validators("", found.get("Last-Modified", ""), int(length) if length.isdecimal() else None)
+
+
+# What would be fetched in another way, such as s3 and oci, is a line here and in IMAGE_SCHEMES.
+_SERVERS: Mapping[str, Callable[[Access], FileServer]] = {
+    "http": HttpServer,
+    "https": HttpServer,
+    "ftp": FtpServer,
+    "ftps": FtpServer,
+}
+
+
+def file_server(url: Url, access: Access) -> FileServer:
+    """What speaks the URL's scheme."""
+    return _SERVERS[url.scheme](access)
