@@ -184,14 +184,11 @@ class DecoderProcess:
 
     def _message(self) -> dict[str, object] | None:
         """The next thing it has said, None if there is none. Its end is none of them."""
-        try:
-            packet = self._control.recv(MESSAGE)
-        except BlockingIOError:
+        packet = self._packet()
+        if packet is None:
             return None
-        except ConnectionResetError:  # it has ended without having read all of ours
-            packet = b""
-        if not packet:
-            raise self._ended()
+        if not packet:  # either its end, which stays, or an empty packet
+            raise self.lied() if self._packet() is None else self._ended()
         self._heard += 1
         if self._heard > _MESSAGES + _MESSAGE_RATE * (time.monotonic() - self._started):
             raise self.lied()
@@ -202,6 +199,15 @@ class DecoderProcess:
         if not isinstance(message, dict):
             raise self.lied()
         return message
+
+    def _packet(self) -> bytes | None:
+        """None if there is none yet, nothing at the end."""
+        try:
+            return self._control.recv(MESSAGE)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:  # it has ended without having read all of ours: told once, before what it has said
+            return self._packet()
 
     def _number(self, value: object, most: int) -> int:
         if type(value) is not int or not 0 <= value <= most:
