@@ -71,7 +71,10 @@ def image(provider: Provider, cache: Path) -> Iterator[Path]:
     before = settings.read_text()
     path = provider.images / "cyclades.diskdump"
     shutil.copy(layout(LAYOUT, cache), path)
+    beside = path.with_name(f"{path.name}.sha256")
+    beside.write_text(hashlib.sha256(path.read_bytes()).hexdigest())
     yield path
+    beside.unlink()
     path.unlink()
     settings.write_text(before)
 
@@ -80,7 +83,8 @@ def follow(provider: Provider, cache: Path, directory: Path, document: dict[str,
     """Create an instance with what Cyclades gives Ganeti, and `osp` beside it."""
     record, disk = directory / "record", directory / "disk"
     monitor = shlex.join([sys.executable, orchestrator.__file__, str(record), "-x"])
-    provider.configure(HELPER_DIR=str(cache / "helper"), PROGRESS_MONITOR=monitor)
+    verified = {"VERIFY": "checksum", "COPY_VERIFY": "yes"}
+    provider.configure(HELPER_DIR=str(cache / "helper"), PROGRESS_MONITOR=monitor, **verified)
     with disk.open("wb") as file:
         file.truncate(layout(LAYOUT, cache).stat().st_size + 64 * MIB)
     answers = {PATH: Answer(json.dumps(document).encode(), once=True), ANSWER_PATH: Answer(b"<unattend/>", once=True)}
@@ -151,6 +155,10 @@ def test_each_task_is_heard_of_from_start_to_end(run: Followed) -> None:
 @pytest.mark.row(83)
 def test_the_monitor_was_called_with_its_own_arguments_and_the_instance(run: Followed) -> None:
     assert {(str(event["instance"]), tuple(event["arguments"])) for event in run.events} == {(NAME, ("-x",))}  # type: ignore[arg-type]
+
+
+def test_the_disk_was_read_back_as_the_settings_say(run: Followed) -> None:
+    assert run.outcome.log.count("Reading the disk back...\n") == 1
 
 
 @pytest.mark.row(29)
