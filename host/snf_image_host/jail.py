@@ -105,7 +105,7 @@ def _directories(inside: Path) -> list[str]:
 def check_programs(*programs: str) -> None:
     """Raise ConfigurationError that names the Debian package of the first program that is not installed."""
     packages = {"bwrap": "bubblewrap", "setpriv": "util-linux", "mke2fs": "e2fsprogs", "curl": "curl", "gpgv": "gpgv"}
-    packages |= {"qemu-storage-daemon": "qemu-system-common qemu-utils"}
+    packages |= {"qemu-storage-daemon": "qemu-system-common qemu-utils", "prlimit": "util-linux"}
     for program in programs:
         if not shutil.which(program, path=SEARCH_PATH):
             package = packages.get(program, "qemu-system-x86")
