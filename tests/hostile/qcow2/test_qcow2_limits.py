@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -37,18 +38,26 @@ def read(directory: Path, image: Crafted, size: int = 4 * MIB) -> Outcome:
 
 
 def test_the_largest_l1_table_needs_no_memory_of_its_size(directory: Path) -> None:
+    """Its first entry leads to two clusters of data, its last to one, the last of the disk."""
     entries = 4 << 20
     size = entries * 32 * KIB
-    behind = DATA + 4
+    other_table, behind = DATA + 3, DATA + 4
     image = Crafted(
         bits=9,
         fields={"size": size, "l1_entries": entries, "l1_offset": behind * 512},
-        clusters={behind: struct.pack(">Q", L2 * 512 | COPIED)},
+        l2={2: 0, 3: 0},
+        clusters={
+            other_table: bytes(63 * 8) + struct.pack(">Q", (DATA + 2) * 512 | COPIED),
+            behind: struct.pack(">Q", L2 * 512 | COPIED),
+            behind + entries // 64 - 1: bytes(63 * 8) + struct.pack(">Q", other_table * 512 | COPIED),
+        },
         size=behind * 512 + entries * 8,
     )
     assert read(directory, image, size).size == size
     with (directory / "disk").open("rb") as disk:
-        assert disk.read(2048) == b"".join(bytes([65 + n]) * 512 for n in range(4))
+        assert disk.read(2048) == b"A" * 512 + b"B" * 512 + bytes(1024)
+        disk.seek(-1024, os.SEEK_END)
+        assert disk.read() == bytes(512) + b"C" * 512
 
 
 def test_the_largest_file_and_a_cluster_more(directory: Path) -> None:
