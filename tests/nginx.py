@@ -66,7 +66,7 @@ def nginx(root: Path, inside: str = "", certificate: Path | None = None) -> Iter
                 stderr=subprocess.DEVNULL,
             )
             try:
-                if _is_up(server, port):
+                if _is_up(server, scratch / "pid"):
                     yield Nginx(f"http{'s' if certificate else ''}://127.0.0.1:{port}", port, scratch / "access.log")
                     return
             finally:
@@ -80,11 +80,11 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def _is_up(server: subprocess.Popen[bytes], port: int) -> bool:
+def _is_up(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
+    """Whether it has begun to listen, which it notes; if the port is another's by now it ends."""
     deadline = time.monotonic() + _PATIENCE
     while server.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as door:
-            if door.connect_ex(("127.0.0.1", port)) == 0:
-                return server.poll() is None
+        if pid_file.exists():
+            return True
         time.sleep(0.01)
     return False

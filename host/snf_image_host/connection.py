@@ -104,12 +104,13 @@ class Connection:
         deadline = time.monotonic() + seconds
         received = b""
         while (found := split_head(received)) is None:
-            piece = bytearray(LARGEST_HEAD)
-            count = self._read(memoryview(piece), max(0.0, deadline - time.monotonic()))
-            if not count:
+            if not self._is_ready(deadline - time.monotonic()):
+                raise BrokenError(f"the server did not answer within {seconds:.3g} seconds")
+            piece = os.read(self._pipe, LARGEST_HEAD)
+            if not piece:
                 ended = self.finish()
                 raise ended.broken if ended.status else BrokenError(failure(EMPTY_REPLY))
-            received += piece[:count]
+            received += piece
         head, self._kept = found
         return head
 
@@ -119,8 +120,10 @@ class Connection:
             count = min(len(view), len(self._kept))
             view[:count] = self._kept[:count]
             self._kept = self._kept[count:]
+        elif self._is_ready(seconds):
+            count = os.readv(self._pipe, [view])
         else:
-            count = self._read(view, seconds)
+            raise BrokenError(f"the server sent nothing for {seconds:.3g} seconds")
         self.received += count
         return count
 
@@ -160,12 +163,11 @@ class Connection:
         for fd in (self._pipe, self._words):
             os.close(fd)
 
-    def _read(self, view: memoryview, seconds: float) -> int:
+    def _is_ready(self, seconds: float) -> bool:
+        """Whether there is something to read, or the end, within so many seconds."""
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
-        if not poll.poll(int(seconds * 1000) + 1):
-            raise BrokenError(f"the server sent nothing for {seconds:.3g} seconds")
-        return os.readv(self._pipe, [view])
+        return bool(poll.poll(max(0, int(seconds * 1000) + 1)))
 
 
 @dataclass(frozen=True)
