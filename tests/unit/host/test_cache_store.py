@@ -268,6 +268,19 @@ def test_damage_that_a_decoder_finds_first_is_found_to_be_the_cache_s(directory:
     assert kept(directory) == set()
 
 
+def test_who_finds_damage_does_not_remove_what_has_taken_its_place_meanwhile(directory: Path) -> None:
+    origin = Delivered(image())
+    sums = (checksum(origin.content),)
+    deploy(directory, origin)
+    with pytest.raises(ImageError, match="was changed"), opened(directory, origin, 16, sums):
+        [path] = directory.glob("image-*")
+        with path.open("r+b") as file:
+            file.write(b"\xff")
+        path.unlink()
+        assert deploy(directory, origin)
+    assert kept(directory) == {sums[0].digest}
+
+
 def _truncate(path: Path) -> None:
     os.truncate(path, 4096)
 

@@ -186,6 +186,7 @@ def test_a_full_cache_directory_is_an_error_that_names_it(node: Node, qcow2: Pub
         assert (status.f_blocks - status.f_bfree) * status.f_frsize < MIB // 4
         assert node.is_empty()
     assert f"CACHE_DIR {cache}" in str(caught.value) and "make space" in str(caught.value)
+    assert ("has only 3 MiB free" if how is How.WHOLE else "No space left on device") in str(caught.value)
     assert (node.directory / "disk").read_bytes() == GARBAGE
 
 
