@@ -68,7 +68,8 @@ def test_the_largest_file_and_a_cluster_more(directory: Path) -> None:
 
 
 def test_a_disk_larger_than_its_room_is_refused_before_the_first_write(directory: Path) -> None:
-    outcome = read(directory, Crafted(bits=16, fields={"size": 512 * MIB}), 16 * MIB)
+    somewhere = {0: 0, 100: DATA << 16 | COPIED}
+    outcome = read(directory, Crafted(bits=16, fields={"size": 512 * MIB}, l2=somewhere), 16 * MIB)
     assert "the image is larger than the disk" in outcome.error
     assert (directory / "disk").stat().st_blocks == 0
 
