@@ -24,18 +24,8 @@ from snf_image_shared.errors import ImageError
 from snf_image_shared.process import SEARCH_PATH
 
 # Root's own view of the node, but for a name space of processes: whatever the program leaves behind ends with it.
-_AS_ROOT = (
-    "bwrap",
-    "--dev-bind",
-    "/",
-    "/",
-    "--proc",
-    "/proc",
-    "--unshare-pid",
-    "--die-with-parent",
-    "--cap-add",
-    "ALL",
-)
+_AS_ROOT = ("bwrap", "--dev-bind", "/", "/", "--proc", "/proc", "--unshare-pid", "--die-with-parent")
+_CAPABLE = ("--cap-add", "ALL")
 _PIPE = 1 << 20  # bytes the kernel buffers, where the limit of the host allows
 _MOST_LINES = 100  # of standard error that are passed on
 _LONGEST_LINE = 500  # bytes
@@ -152,7 +142,7 @@ def _argv(program: Backend, arguments: Sequence[str]) -> list[str]:
     check_programs("bwrap", "setpriv")
     command = [str(program.program), *arguments]
     if not program.user:
-        return [*_AS_ROOT, "--", *command]
+        return [*_AS_ROOT, *_CAPABLE, "--", *command]
     return Jail(program.user, binds=(Path("/"),), has_network=True, setting=str(program.user_file)).argv(command)
 
 

@@ -154,7 +154,9 @@ class Settings(BaseModel):
         "as mirror.example.com or 10.1.2.0/24.",
     )
     image_stall_timeout: Seconds = Field(
-        default=60.0, description="How long the server of an image may send nothing before the connection is made anew."
+        default=60.0,
+        description="How long the server of an image may send nothing before the connection is made anew, and a program "
+        "of yours before it is given up.",
     )
     image_min_rate: int = Field(
         default=128,

@@ -377,9 +377,13 @@ def test_it_gets_no_environment_no_input_and_no_descriptor_of_ours(node: Node) -
     os.environ["OSP_IMG_PASSWD"] = "s3cret"
     secret = os.open("/etc/shadow", os.O_RDONLY)
     os.set_inheritable(secret, True)
+    ours = os.dup(0)
+    os.dup2(secret, 0)
     try:
         node.find()
     finally:
+        os.dup2(ours, 0)
+        os.close(ours)
         os.close(secret)
         del os.environ["OSP_IMG_PASSWD"]
     names = {line.partition("=")[0] for line in (node.root / "env").read_text().splitlines()}
