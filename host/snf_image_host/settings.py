@@ -155,8 +155,8 @@ class Settings(BaseModel):
     )
     image_stall_timeout: Seconds = Field(
         default=60.0,
-        description="How long the server of an image may send nothing before the connection is made anew, and a program "
-        "of yours before it is given up.",
+        description="How long the server of an image may send nothing before the connection is made anew, and a "
+        "program of yours before it is given up.",
     )
     image_min_rate: int = Field(
         default=128,

@@ -80,8 +80,8 @@ def make_dump(image: Path, dump: Path, scratch: Path) -> None:
     subprocess.run([*copy, "conv=sparse", "status=none"], check=True)
     core, script = scratch / "core.img", scratch / "early.cfg"
     script.write_text(SCRIPT)
-    make = ["grub-mkimage", "-O", "i386-pc", "-c", script, "-p", "/", "-o", core, *MODULES]
-    subprocess.run(make, check=True)
+    make = ["grub-mkimage", "-O", "i386-pc", "-c", str(script), "-p", "/", "-o", str(core)]
+    subprocess.run([*make, *MODULES], check=True)
     subprocess.run(["debugfs", "-w", "-R", f"write {core} /boot/core.img", dump], check=True, capture_output=True)
     told = subprocess.run(["debugfs", "-R", "blocks /boot/core.img", dump], check=True, capture_output=True, text=True)
     first, *blocks = map(int, told.stdout.split())
