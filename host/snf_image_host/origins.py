@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from snf_image_host.image_names import local_name
 from snf_image_host.sources import Source, open_below, open_source
-from snf_image_host.streams import Stream
 from snf_image_shared.errors import ImageError
+
+if TYPE_CHECKING:  # verify asks origins about names alone, and has no use for the machinery of a copy
+    from snf_image_host.streams import Stream
 
 LARGEST_SIDECAR = 1 << 20  # bytes of a file beside an image
 
