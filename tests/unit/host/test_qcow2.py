@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from block_devices import loop_device
 from qcow2_images import COPIED, DATA, Crafted, decode, opened
-from snf_image_host.buffers import CHUNK
+from snf_image_host.buffers import CHUNK, huge_pages
 from snf_image_host.decoding import clusters
 from snf_image_host.decoding.qcow2 import pieces
 from snf_image_host.decoding.qcow2_map import Span
+from snf_image_host.decoding.stored_file import StoredFile
 from snf_image_host.edges import edges_last
 from snf_image_host.targets import open_target
 from snf_image_shared.errors import ImageError
@@ -251,6 +252,7 @@ def test_the_last_cluster_of_a_file_may_be_cut_short(directory: Path) -> None:
     assert check_alike(image)[12 * KIB :] == b"D" * 100 + bytes(52 * KIB - 100)
 
 
+@pytest.mark.root
 def test_small_clusters_fill_a_disk_of_4_kib_sectors(raw: Path, directory: Path) -> None:
     image = made(raw, directory, "-o", "cluster_size=512")
     qemu_io(image, *(f"write -z {number * 7 * 512} 512" for number in range(200)))
@@ -275,6 +277,26 @@ def test_the_file_is_read_past_the_page_cache(raw: Path, directory: Path) -> Non
             ["fincore", "--noheadings", "--bytes", "--output", "RES", image], check=True, capture_output=True, text=True
         )
         assert int(found.stdout) == 0
+
+
+def test_what_lies_behind_the_end_of_a_file_replaces_what_was_in_memory(directory: Path) -> None:
+    (directory / "file").write_bytes(b"D" * 5000)
+    memory = huge_pages(16 * KIB)
+    memory[:] = GARBAGE * (16 * KIB)
+    with (directory / "file").open("rb") as file:
+        StoredFile(file.fileno()).read(memory, 4096, 8192)
+    assert memory[:8192] == b"D" * 904 + bytes(7288)
+
+
+@pytest.mark.root
+def test_what_knows_no_holes_has_none(directory: Path) -> None:
+    (directory / "file").write_bytes(bytes(MIB))
+    with loop_device(directory / "file") as device, device.open("rb", buffering=0) as file:
+        assert not StoredFile(file.fileno()).is_hole(0, MIB)
+    os.truncate(directory / "file", 0)
+    os.truncate(directory / "file", MIB)
+    with (directory / "file").open("rb") as file:
+        assert StoredFile(file.fileno()).is_hole(0, MIB)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_no_zeros(raw: Path, directory: Path) -> None:
