@@ -56,8 +56,8 @@ class Validators:
         is_same = bool(self.proof) and self.proof == Validators(head.etag, head.last_modified).proof
         return head.status == _OK and is_same and head.length == self.size
 
-    def check_rest(self, head: Head, position: int, *, is_checked: bool) -> int | None:
-        """The size of the whole file, as the answer to rest() tells it, None if unknown.
+    def check_rest(self, head: Head, position: int, *, is_checked: bool) -> int:
+        """The size of the whole file, as the answer to rest() tells it.
 
         Without a proof it is accepted only if `is_checked`: then a checksum of all decides. Raises ChangedError,
         BadHeadError.
@@ -68,7 +68,9 @@ class Validators:
         part = head.content_range
         if part.first != position:
             raise ChangedError(f"the server gives another part than the one from byte {position} on")
-        if self.size is not None and part.total != self.size:
+        if part.total is None:  # then a part that ends before the file does would be taken for the end
+            raise BadHeadError("its Content-Range does not tell the size of the whole")
+        if self.size not in {None, part.total}:
             raise ChangedError("it has another size now")
         if self.proof and Validators(head.etag, head.last_modified).proof != self.proof:
             raise ChangedError("it is another version now")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from http_server import Answer, Document, How, HttpServer, http_server, self_signed, tunnel
+from http_server import Answer, Document, FtpTroubles, How, HttpServer, ftp_server, http_server, self_signed, tunnel
 from nginx import nginx
 from snf_image_host.download import NetworkOrigin, check_url, is_url
 from snf_image_host.download_stream import Download
@@ -153,6 +153,19 @@ def test_nginx_says_whether_it_has_the_same_image_still(tmp_path: Path) -> None:
         assert not origin.unchanged(validators)
     with pytest.raises(ImageError, match="cannot be connected to"):
         origin.unchanged(validators)
+
+
+@pytest.mark.row(54)
+def test_a_server_of_ftp_has_the_same_file_while_size_and_date_stay() -> None:
+    dated = FtpTroubles(dates=("20261121160000", "20261121160000", "20261122160000"))
+    for troubles, found in ((dated, [True, False]), (FtpTroubles(), [False, False])):
+        with ftp_server({"image": IMAGE}, "user", SECRET, troubles) as port:
+            origin = NetworkOrigin(f"ftp://user:{SECRET}@127.0.0.1:{port}/image", HERE)
+            with origin.open() as stream:
+                assert read(stream) == IMAGE
+            assert [origin.unchanged(stream.validators) for _ in range(2)] == found
+            assert "does not have the file" in refusal(f"ftp://user:{SECRET}@127.0.0.1:{port}/other")
+            assert "refuses the log-in" in refusal(f"ftp://user:wrong@127.0.0.1:{port}/image")
 
 
 def test_a_server_that_tells_no_version_is_not_asked_for_it(server: HttpServer) -> None:
