@@ -137,6 +137,12 @@ def run_length(byte: bytes, length: int, *, last: bool) -> bytes:
     return struct.pack("<I", length << 3 | 1 << 1 | last)[:3] + byte
 
 
+def test_zstd_that_is_no_whole_cluster_is_refused(directory: Path) -> None:
+    for frame in (b"", zstd_frame(20, run_length(b"A", 4 * KIB - 1, last=True)), zstd_frame(20, b"")):
+        image = replace(ZSTD, l2={0: compressed_entry(12, DATA * 4 * KIB, 0)}, clusters={DATA: frame})
+        assert "(check compressed-data)" in read(directory, image).error
+
+
 @pytest.mark.parametrize("window", [24, 27, 31])
 def test_zstd_that_wants_a_large_window_is_refused(directory: Path, window: int) -> None:
     frame = zstd_frame(window, run_length(b"A", 4 * KIB, last=True))

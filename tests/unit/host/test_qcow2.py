@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from block_devices import loop_device
 from qcow2_images import COPIED, DATA, Crafted, decode, opened
+from snf_image_host import kernel
 from snf_image_host.buffers import CHUNK, huge_pages
 from snf_image_host.decoding import clusters
 from snf_image_host.decoding.qcow2 import pieces
@@ -282,10 +283,13 @@ def test_the_file_is_read_past_the_page_cache(raw: Path, directory: Path) -> Non
 def test_what_lies_behind_the_end_of_a_file_replaces_what_was_in_memory(directory: Path) -> None:
     (directory / "file").write_bytes(b"D" * 5000)
     memory = huge_pages(16 * KIB)
-    memory[:] = GARBAGE * (16 * KIB)
-    with (directory / "file").open("rb") as file:
-        StoredFile(file.fileno()).read(memory, 4096, 8192)
-    assert memory[:8192] == b"D" * 904 + bytes(7288)
+    for is_direct in (True, False):
+        memory[:] = GARBAGE * (16 * KIB)
+        with (directory / "file").open("rb") as file:
+            stored = StoredFile(file.fileno())
+            kernel.set_direct(stored.fd, is_direct)
+            stored.read(memory, 4096, 8192)
+        assert memory[:8192] == b"D" * 904 + bytes(7288)
 
 
 @pytest.mark.root
