@@ -62,8 +62,8 @@ class Header:
 
     @property
     def cluster(self) -> int:
-        """Bytes of a cluster. A number of bits beyond reason is for the check to find, not for memory to hold."""
-        return 1 << min(self.cluster_bits, 63)
+        """Bytes of a cluster; for the checks after the one of cluster_bits."""
+        return 1 << self.cluster_bits
 
     @property
     def l2_entries(self) -> int:
