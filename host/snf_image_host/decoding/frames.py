@@ -17,6 +17,7 @@ from snf_image_shared.errors import ImageError
 PUBLISH = "publish the image again"
 _WINDOW = 27  # logarithm of the bytes a frame may refer back to, as in the program zstd
 _MAGIC, _SKIPPABLE = b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
+_SKIPPABLE_FIRST = bytes(range(0x50, 0x60))
 _MAGIC_SIZE, _BLOCK_HEADER = 4, 3
 _RLE, _RESERVED = 1, 3  # types of a block
 _MOST_EMPTY = 1000  # frames in a row without a byte in them; no program writes even two
@@ -78,13 +79,12 @@ class _Watched:
         have = len(self._header)
         if self._is_inside:
             return _BLOCK_HEADER - have
+        is_skippable = self._header[:1] in _SKIPPABLE_FIRST and _SKIPPABLE.startswith(self._header[1:_MAGIC_SIZE])
+        if have and not is_skippable and not _MAGIC.startswith(self._header[:_MAGIC_SIZE]):
+            raise ImageError(f"has other bytes behind its zstd stream: {PUBLISH}")
         if have < _MAGIC_SIZE + 1:
             return _MAGIC_SIZE + 1 - have
-        if self._header[1:_MAGIC_SIZE] == _SKIPPABLE and 0x50 <= self._header[0] <= 0x5F:
-            return _MAGIC_SIZE + 4 - have
-        if not self._header.startswith(_MAGIC):
-            raise ImageError(f"has other bytes behind its zstd stream: {PUBLISH}")
-        return zstandard.frame_header_size(self._header) - have
+        return (_MAGIC_SIZE + 4 if is_skippable else zstandard.frame_header_size(self._header)) - have
 
     def _frame(self, header: bytes) -> None:
         if not header.startswith(_MAGIC):

@@ -156,9 +156,10 @@ def test_what_the_formats_allow_between_streams_is_skipped(directory: Path) -> N
 @every_codec
 def test_what_comes_behind_the_end_is_refused(directory: Path, codec: str) -> None:
     other = "zstd" if codec == "gzip" else "gzip"
-    for rubbish in (b"x", bytes(7), os.urandom(3 * MIB), CODECS[other](little_image()), compressed(codec)[:3]):
-        reason = refusal(directory, CODECS[codec](little_image()) + rubbish)
-        assert "behind its" in reason or "cut off" in reason or "damaged" in reason
+    stored = CODECS[codec](little_image())
+    for rubbish in (b"x", bytes(7), b"x" * (3 * MIB), CODECS[other](little_image())):
+        assert f"has other bytes behind its {codec} stream" in refusal(directory, stored + rubbish)
+    assert "is cut off" in refusal(directory, stored + stored[:3])
 
 
 @pytest.mark.parametrize(("codec", "step"), [("gzip", 1), ("zstd", 3), ("xz", 5), ("bzip2", 5), ("lz4", 5)])

@@ -443,6 +443,15 @@ def test_what_it_says_is_one_short_line_that_no_terminal_understands() -> None:
     assert heard('say(b\'{"disk": "cannot be written"}\')') == "DiskError: /disk: cannot be written"
 
 
+def test_what_it_said_is_heard_although_it_ended_without_listening() -> None:
+    said = 'import select; say(b\'{"image": "is damaged"}\'); select.select([1], [], [])'
+    with talking(said) as process:
+        process.send_disk("/disk", 1000, {}, ())
+        process.finish()
+        with pytest.raises(ImageError, match=r"^image 'x' is damaged$"):
+            process.look()
+
+
 def test_its_last_words_are_shown() -> None:
     assert heard("sys.exit('a\\nb\\x1b')") == "ImageError: image 'x': its decoder failed with status 1: b\\x1b"
     assert heard("sys.exit('bwrap: none')").startswith("ConfigurationError: the jail of the image's decoder")
