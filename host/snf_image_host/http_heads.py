@@ -121,4 +121,6 @@ def _read_head(block: bytes) -> Head:
         if name in _ONLY_ONE and (fields.get(name, value) != value or not value.isascii()):
             raise BadHeadError(f"its head has a {name} that is none, or two")
         fields[name] = value
+    if fields.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise BadHeadError("its body is encoded in another way than in chunks, so its end cannot be told")
     return Head(int(status[1]), fields)

@@ -126,6 +126,7 @@ ETAG = dict(SOUND.headers)
 HALF = len(IMAGE) // 2
 BUSY = Answer(b"busy", 503)
 TRAILED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-Digest: abc\r\n\r\n"
+UNMARKED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nTransfer-Encoding: identity\r\n\r\n%s"
 CASES = {
     "whole": good(SOUND, 1),
     "without validators": good(PLAIN, 1),
@@ -197,6 +198,9 @@ CASES = {
     "a redirect to a private address": refused(to("http://10.0.0.1/image"), "10.0.0.1 is one that may not be asked"),
     "a redirect to a disguised address": refused(to("http://[::ffff:10.0.0.1]/image"), "10.0.0.1 is one that may not"),
     "no end but that of the connection": refused(Answer(IMAGE, how=How.UNFRAMED), "does not tell where the image ends"),
+    "cut, and with an encoding that marks no end": refused(
+        Answer(raw=UNMARKED % (len(IMAGE), IMAGE[:HALF])), "its end cannot be told"
+    ),
     "an error page": refused(Answer(HTML[: len(IMAGE)]), "a web page"),
     "an empty image": refused(Answer(), "is empty"),
     "no HTTP": refused(Answer(raw=b"220 this is FTP\r\n"), "is it the right port?"),
