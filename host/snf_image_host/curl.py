@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snf_image_host.jail import Jail, check_programs
+from snf_image_host.proxies import Proxies, literal
 from snf_image_host.settings import Settings
 from snf_image_host.urls import Address, Policy, RefusedError, UnknownHostError, Url, plain
 from snf_image_shared import __version__
@@ -24,7 +25,6 @@ from snf_image_shared.process import SEARCH_PATH, Limits, run
 MARK = "snf-image-answer "
 GRACE = 10.0  # seconds for the jail around a program that ends by itself in time
 _PIN = "pinned.invalid"  # stands for the checked addresses; no DNS ever knows a name below .invalid (RFC 6761)
-_PROXY_OPTIONS = ("-x", "--proxy", "--preproxy", "--socks")
 _FOUND, _NOT_FOUND = 0, 2  # how getent ends
 # Exit statuses of curl (man 1 curl). Killed by SIGXFSZ is what the limit of the kernel does, 63 what its own limit.
 TOO_LARGE = frozenset({23, 63, 128 + 25})
@@ -93,16 +93,17 @@ class Curl:
         With a proxy it is the proxy who resolves and connects: then that decides what names may lead to. Raises
         RefusedError, ProcessError.
         """
-        has_proxy = any(word.startswith(_PROXY_OPTIONS) for word in self.options)
-        if url.scheme == "file" or (has_proxy and not _literal(url.host)):
-            return []
+        proxies = Proxies.of(self.options)
+        own, is_by_proxy = proxies.options(url.host), proxies.is_for(url.host)
+        if url.scheme == "file" or (is_by_proxy and not literal(url.host)):
+            return own
         addresses = _addresses(url.host, seconds)
         for address in addresses:
             policy.check(url.host, address)
-        if has_proxy:
-            return []
+        if is_by_proxy:
+            return own
         where = ",".join(f"[{address}]" if address.version == 6 else f"{address}" for address in addresses)
-        return ["--connect-to", f"::{_PIN}:{url.port}", "--resolve", f"{_PIN}:{url.port}:{where}"]
+        return [*own, "--connect-to", f"::{_PIN}:{url.port}", "--resolve", f"{_PIN}:{url.port}:{where}"]
 
 
 def config(url: Url, headers: Sequence[str] = ()) -> bytes:
@@ -128,8 +129,8 @@ def _quoted(text: str) -> str:
 
 def _addresses(host: str, seconds: float) -> list[Address]:
     """The host's addresses, at least one. It is resolved by an unprivileged process: DNS answers are strangers' too."""
-    if literal := _literal(host):
-        return [literal]
+    if address := literal(host):
+        return [address]
     limits = Limits(seconds + GRACE, accept=frozenset({_FOUND, _NOT_FOUND}))
     finished = run(Jail(has_network=True).argv(["getent", "ahosts", host]), limits=limits)
     found = dict.fromkeys(line.split()[0] for line in finished.stdout.splitlines() if line.strip())
@@ -140,11 +141,3 @@ def _addresses(host: str, seconds: float) -> list[Address]:
     if not addresses:
         raise UnknownHostError("there is no host of that name: correct the URL, or the name service of this node")
     return addresses
-
-
-def _literal(host: str) -> Address | None:
-    """The address that stands in the URL itself."""
-    try:
-        return plain(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        return None

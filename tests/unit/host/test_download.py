@@ -319,8 +319,22 @@ def test_a_proxy_of_the_administrator_is_asked_instead() -> None:
     with http_server({"http://images.invalid/image": answer}) as proxy:
         settings = HERE.model_copy(update={"curl": f"curl --proxy {proxy.url}"})
         assert download("http://images.invalid/image", settings) == IMAGE
-        assert "may not be asked (IMAGE_DENY)" in refusal("http://10.0.0.1/image", settings)
+        for host in ("10.0.0.1", "0x0a.1", "167772161", "10.0.0.1.", "[::ffff:10.0.0.1]"):
+            assert "may not be asked (IMAGE_DENY)" in refusal(f"http://{host}/image", settings)
     assert len(proxy.asked) == 2
+
+
+@pytest.mark.row(54)
+@pytest.mark.parametrize("options", ["--proxy PROXY --noproxy other.invalid,localhost", "--proxy-insecure", "-x ''"])
+def test_what_curl_asks_without_the_proxy_is_checked_and_pinned(server: HttpServer, options: str) -> None:
+    with http_server({}) as proxy:
+        curl = f"curl --resolve localhost:{server.port}:127.0.0.3 {options.replace('PROXY', proxy.url)}"
+        settings = HERE.model_copy(update={"curl": curl})
+        assert download(f"http://localhost:{server.port}/image", settings) == IMAGE
+        closed = Settings(curl=curl, image_retries=0)
+        assert "may not be asked (IMAGE_DENY)" in refusal(f"http://localhost:{server.port}/image", closed)
+    assert len(server.asked) == 1
+    assert proxy.asked == []
 
 
 @pytest.mark.row(54)
