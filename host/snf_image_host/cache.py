@@ -121,13 +121,15 @@ class _Cache:
         return source
 
     def _is_current(self, entry: Entry) -> bool:
-        """Whether it is what the origin would give now. Raises ImageError when the server cannot be asked."""
+        """Whether it is what the origin would give now, as far as that can be asked."""
         if self._digests:
             return self._is_expected(entry)
         origin = self.order.origin
-        return (
-            isinstance(origin, NetworkOrigin) and entry.validators.can_be_asked and origin.unchanged(entry.validators)
-        )
+        try:
+            return isinstance(origin, NetworkOrigin) and origin.unchanged(entry.validators)
+        except ImageError as error:
+            self.progress.log(f"{error}; so it is asked for all of it")
+            return False
 
     def _is_expected(self, entry: Entry) -> bool:
         """Whether nothing that the request says of the image is known not to hold."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from http_server import Answer, How, HttpServer, http_server
+from http_server import Answer, Asked, How, HttpServer, http_server
 from snf_image_host.backends import built_in
 from snf_image_host.checksum import parse_checksums
 from snf_image_host.image_names import WantedImage
@@ -155,6 +155,19 @@ def test_an_image_without_etag_and_time_is_fetched_each_time(node: Node) -> None
         answers[PATH] = Answer(new := image())
         assert node.deploy(server.url + PATH) == disk_of(new)
     assert whole(server) == 2
+
+
+def test_a_server_that_cannot_say_whether_it_has_changed_is_asked_for_it_again(node: Node) -> None:
+    """It may be well again at the next question, and that one is repeated if it is not."""
+    content = image()
+
+    def answer(asked: Asked, earlier: int) -> Answer:
+        return Answer(status=503) if "If-None-Match" in asked.headers else Answer(content, headers={"ETag": '"1"'})
+
+    with http_server({PATH: answer}) as server:
+        node.deploy(server.url + PATH)
+        assert node.deploy(server.url + PATH) == disk_of(content)
+    assert (whole(server), len(server.asked)) == (2, 3)
 
 
 def test_with_its_checksum_an_image_needs_no_network_any_more(node: Node) -> None:
