@@ -143,8 +143,9 @@ class Settings(BaseModel):
         default="http https ftp ftps", description="The schemes of the URLs that img_id may be. Empty in quotes: none."
     )
     image_deny: Networks = Field(
-        default="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 "
-        "198.18.0.0/15 224.0.0.0/3 ::/127 64:ff9b::/96 fc00::/7 fe80::/10 ff00::/8",
+        default="0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 "
+        "192.168.0.0/16 198.18.0.0/15 224.0.0.0/3 ::/127 64:ff9b::/96 64:ff9b:1::/48 fc00::/7 fe80::/10 fec0::/10 "
+        "ff00::/8",
         description="Networks that no image is fetched from, by name or by redirect: what this node can reach and a "
         "tenant cannot. A proxy in CURL decides this itself, but for addresses in the URL.",
     )
