@@ -80,7 +80,9 @@ class Keyring:
             with Path(path).open("rb") as file:
                 content = file.read(_LARGEST_KEYRING + 1)
         except OSError as error:
-            raise ConfigurationError(f"VERIFY_KEYRING {path}: cannot be read: {error.strerror}") from error
+            raise ConfigurationError(
+                f"VERIFY_KEYRING {path}: cannot be read: {error.strerror}; correct the setting"
+            ) from error
         if content.startswith(_ARMOR):
             raise ConfigurationError(
                 f"VERIFY_KEYRING {path} is in ASCII armour, which gpgv cannot read: run gpg --dearmor on it"
