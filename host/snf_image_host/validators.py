@@ -53,7 +53,7 @@ class Validators:
         """Whether the answer to when_changed() says that this is the version still."""
         if head.status == _UNCHANGED:
             return True
-        is_same = bool(self.proof) and self.proof == Validators(head.etag, head.last_modified).proof
+        is_same = bool(self.proof) and self._is_version_of(head)
         return head.status == _OK and is_same and head.length == self.size
 
     def check_rest(self, head: Head, position: int, *, is_checked: bool) -> int:
@@ -72,7 +72,7 @@ class Validators:
             raise BadHeadError("its Content-Range does not tell the size of the whole")
         if self.size not in {None, part.total}:
             raise ChangedError("it has another size now")
-        if self.proof and Validators(head.etag, head.last_modified).proof != self.proof:
+        if self.proof and not self._is_version_of(head):
             raise ChangedError("it is another version now")
         if not (self.proof or is_checked):
             raise ChangedError("the server tells no version")
@@ -80,3 +80,9 @@ class Validators:
         if part.last is None or length not in {None, part.last - position + 1}:
             raise BadHeadError("its Content-Range and its Content-Length contradict each other")
         return part.total
+
+    def _is_version_of(self, head: Head) -> bool:
+        """Whether it has the same proof; what is weak, and so proves nothing, may still tell another version."""
+        own, its = self.etag.removeprefix("W/"), head.etag.removeprefix("W/")
+        is_other = bool(own and its and own != its)
+        return not is_other and Validators(head.etag, head.last_modified).proof == self.proof

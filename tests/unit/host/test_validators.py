@@ -77,3 +77,17 @@ def test_where_nothing_is_proved_a_checksum_of_the_whole_is_needed() -> None:
     assert Validators(size=20).check_rest(head, 7, is_checked=True) == 20
     with pytest.raises(ChangedError, match="tells no version"):
         Validators(size=20).check_rest(head, 7, is_checked=False)
+
+
+@pytest.mark.parametrize(("etag", "is_same"), [('W/"a"', True), ("", True), ('W/"b"', False)])
+def test_a_weak_etag_proves_nothing_but_another_one_is_another_version(etag: str, is_same: bool) -> None:
+    """Of two files of one second, for instance."""
+    begun = Validators('W/"a"', DATE, 20)
+    fields = {"etag": etag, "last-modified": DATE}
+    assert begun.is_told_by(Head(200, {**fields, "content-length": "20"})) is is_same
+    part = Head(206, {**fields, "content-range": "bytes 7-19/20"})
+    if is_same:
+        assert begun.check_rest(part, 7, is_checked=False) == 20
+    else:
+        with pytest.raises(ChangedError, match="another version"):
+            begun.check_rest(part, 7, is_checked=False)
