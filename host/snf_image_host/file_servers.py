@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from snf_image_host.connection import Access, Answer, BrokenError, Connection
 from snf_image_host.http_heads import LARGEST_HEAD, BadHeadError
@@ -25,6 +26,7 @@ _CURES = {
     410: "correct the URL, or publish the image",
 }
 _FTP_FIELD = re.compile(r"(Content-Length|Last-Modified): ([^\r\n]{1,64})")
+_IS_NO_FILE = re.compile(r"^$|/$|;type=(?!i$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class FtpServer:
 
     def begin(self, url: Url, *, is_checked: bool) -> Begun:
         """As FileServer says."""
+        if _IS_NO_FILE.search(urlsplit(url.text).path):  # then curl gives a list of names, or converts ends of lines
+            raise RefusedError("the URL is that of a directory, or of a text (;type=): give the URL of a file")
         validators = self._version(url)
         return Begun(url, self.access.connect(url, ()), validators)
 

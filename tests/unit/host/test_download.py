@@ -345,6 +345,11 @@ def test_a_proxy_may_be_a_way_through_to_a_server_with_tls(tmp_path: Path) -> No
         assert download(f"https://images.invalid:{server.port}/image", settings) == IMAGE
 
 
+@pytest.mark.parametrize("path", ["", "/", "/images/", "/image;type=a", "/image;type=D"])
+def test_what_ftp_would_list_or_convert_is_no_image(path: str) -> None:
+    assert "give the URL of a file" in refusal(f"ftp://127.0.0.1:1{path}")
+
+
 @pytest.mark.row(55)
 def test_what_a_server_refuses_is_told_whatever_curl_is_to_make_of_it() -> None:
     with http_server({"/image": Answer(b"gone" * MIB, 410)}) as server:
