@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ from snf_image_host.signatures import (
 )
 from snf_image_shared.errors import ConfigurationError, ImageError
 
+PROJECT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
 IMAGE = os.urandom(3 * MIB)  # more than a pipe holds
 FINGERPRINT = "A" * 40
@@ -212,6 +216,38 @@ def test_gpgv_is_gone_when_the_check_is_closed(ours: Publisher) -> None:
     checked.close()
     assert len(running - set(children.read_text().split())) == 1
     assert len(os.listdir("/proc/self/fd")) == descriptors - 4  # its pipe, keyring, signature and status
+
+
+def test_gpgv_does_not_outlive_a_run_that_is_killed(ours: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "image.sig").write_bytes(ours.signature(IMAGE))
+    script = f"""
+import sys
+sys.path[:0] = {[str(PROJECT / name) for name in ("host", "shared")]!r}
+from pathlib import Path
+from snf_image_host.signatures import DetachedSignature, Keyring
+checked = DetachedSignature("image.sig", Path(sys.argv[1]).read_bytes(), Keyring.read(sys.argv[2]))
+checked.start()
+checked.feed(memoryview(bytes({8 * MIB})))
+print("fed", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "image.sig"), str(ours.keyring)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout and run.stdout.readline() == b"fed\n"  # all but what a pipe holds: so gpgv is reading
+        (gpgv,) = (pid for pid in descendants(run.pid) if Path(f"/proc/{pid}/comm").read_text() == "gpgv\n")
+        process = os.pidfd_open(gpgv)
+        os.kill(gpgv, signal.SIGSTOP)  # so that it is not the end of its input that ends it
+        run.kill()
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    assert ended.poll(60_000), "gpgv is still there"
+    os.close(process)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        yield child
+        yield from descendants(child)
 
 
 @pytest.mark.parametrize(
