@@ -38,9 +38,11 @@ _FAILURES = {
     1: "the server does not speak that scheme, or curl on this node does not: is it the right port?",
     5: "the proxy that CURL names cannot be found: correct the setting",
     7: "cannot be connected to: is the server running, and may this node reach it?",
+    8: "the answer is none of FTP's or HTTP's: is it the right port?",
     9: "the server does not give the file to this user: correct the URL",
     18: "the answer was cut off before its end: is the server healthy?",
     19: "the server does not have the file: correct the URL",
+    28: "cannot be connected to in time: is the server running, and may this node reach it?",
     37: "the file cannot be read by an unprivileged user: correct the path or its permissions",
     52: "the server closed the connection without an answer: is it the right port?",
     55: "the connection broke: is the server healthy?",
@@ -114,7 +116,7 @@ def config(url: Url, headers: Sequence[str] = ()) -> bytes:
 
 def failure(status: int) -> str:
     """What an exit status of curl means, and the cure."""
-    return _FAILURES.get(status, f"curl failed with status {status}")
+    return _FAILURES.get(status, f"curl failed with status {status}: see EXIT CODES in man 1 curl")
 
 
 def cannot_be_run(stderr: str, status: int) -> ConfigurationError:

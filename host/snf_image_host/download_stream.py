@@ -92,7 +92,7 @@ class Download:
             self._end(begun)
             return 0
         self._position += count
-        self._patience.progressed()
+        self._patience.progressed(count)
         self._check_lateness()
         if self._total is not None and self._position > self._total:
             raise ImageError(

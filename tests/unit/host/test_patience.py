@@ -49,10 +49,22 @@ def test_progress_gives_all_attempts_back(events: list[bool]) -> None:
     for is_progress in events:
         failures = 0 if is_progress else failures + 1
         if is_progress:
-            waiting.progressed()
+            waiting.progressed(1)
         else:
             assert (waiting.pause(0.0) is None) == (failures > 3)
         assert waiting.failures == failures
+
+
+def test_a_server_that_gives_a_byte_each_time_is_asked_more_and_more_seldom() -> None:
+    waiting = Patience(Settings(image_retries=3, image_stall_timeout=60))
+    pauses = []
+    for _ in range(10):
+        pauses.append(waiting.pause(0.0))
+        waiting.progressed(1)
+    assert pauses[0] == 0.0
+    assert all(pause is not None and pause >= min(60, 2**number) / 2 for number, pause in enumerate(pauses[1:]))
+    waiting.progressed(MIB)
+    assert waiting.pause(0.0) == 0.0
 
 
 def test_a_server_may_ask_for_a_longer_pause_but_not_for_any() -> None:
