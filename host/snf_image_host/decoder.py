@@ -70,8 +70,9 @@ class DecodedImage:
 
     def fill(self, disk: EdgesLast, progress: Progress) -> int:
         """As Image says. Nothing of the process is left when it returns, or raises."""
-        given = _given if isinstance(disk.target, LocalTarget) else _stored
-        with given(self._process, disk) as check, self._process.ended_on_error():
+        target = disk.target
+        given = _given(self._process, disk, target) if isinstance(target, LocalTarget) else _stored(self._process, disk)
+        with given as check, self._process.ended_on_error():
 
             def tick() -> None:
                 check()
@@ -102,9 +103,12 @@ class DecodedImage:
 
 
 @contextmanager
-def _given(process: DecoderProcess, disk: EdgesLast) -> Iterator[Callable[[], None]]:
-    """Let the process write to the disk by itself; what it yields is to be called now and then."""
-    fd = _for_writing(disk.target)
+def _given(process: DecoderProcess, disk: EdgesLast, target: LocalTarget) -> Iterator[Callable[[], None]]:
+    """Let the process write to the disk by itself; what it yields is to be called now and then.
+
+    To be left when the process is gone: it is not relied upon to leave a file as large as it was.
+    """
+    fd = _opened_again(target.fd, os.O_WRONLY)
     try:
         courtesy = disk.courtesy
         order = {"start": disk.start, "bandwidth": courtesy.bandwidth, "is_idle": courtesy.is_idle}
@@ -112,7 +116,10 @@ def _given(process: DecoderProcess, disk: EdgesLast) -> Iterator[Callable[[], No
         process.send_disk(disk.target.name, disk.room, order, (fd, disk.memory_fd, *alive))
     finally:
         os.close(fd)
-    yield lambda: None
+    try:
+        yield lambda: None
+    finally:
+        target.cut()
 
 
 @contextmanager
@@ -131,12 +138,6 @@ def _stored(process: DecoderProcess, disk: EdgesLast) -> Iterator[Callable[[], N
             yield lambda: stored.result() if stored.done() else None
             stored.result()
         disk.memory[:] = theirs.memory
-
-
-def _for_writing(target: Target) -> int:
-    """A descriptor of the same disk by which nothing can be read."""
-    (own,) = target.descriptors
-    return _opened_again(own, os.O_WRONLY)
 
 
 def _reopened(opened: Opened) -> int:

@@ -69,7 +69,7 @@ def decoder_process(job: Job) -> Iterator[DecoderProcess]:
             )
         os.close(words_write)
         running = DecoderProcess(job.name, process, ours, words)
-        stack.callback(running.end)
+        stack.callback(running.close)
         yield running
 
 
@@ -91,6 +91,7 @@ class DecoderProcess:
         self._room = 0
         self._started = self._moved = time.monotonic()
         self._heard = 0
+        self._first: list[int] = []  # descriptors of the first process in its name space, which ends as the last
 
     @property
     def control(self) -> int:
@@ -112,6 +113,7 @@ class DecoderProcess:
     def send_disk(self, disk: str, room: int, order: Mapping[str, object], fds: Sequence[int]) -> None:
         """Have it fill the disk of that name with at most `room` bytes. `order` and `fds` are for its main()."""
         self._disk, self._room = disk, room
+        self._hold()
         self._moved = time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # look() tells why it is gone
             socket.send_fds(self._control, [json.dumps(dict(order)).encode()], fds)
@@ -149,8 +151,11 @@ class DecoderProcess:
 
     def finish(self) -> None:
         """After `done`: return when nothing of it is left that could write to the disk."""
-        if not self._is_gone(_END_PATIENCE):
-            self.end()
+        if self._is_gone(_END_PATIENCE):
+            return
+        self.end()
+        if not self._is_gone(0):
+            raise ImageError(f"{self._name}: its decoder cannot be ended: does the storage hang?")
 
     def end(self) -> None:
         """Kill it, and wait until nothing of it is left that could write to the disk.
@@ -160,12 +165,18 @@ class DecoderProcess:
         """
         deadline = time.monotonic() + _END_PATIENCE
         while not self._is_gone(0.01) and time.monotonic() < deadline:
-            if children := _children(self._process.pid):
-                for pid in children:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-            else:
+            self._hold()
+            if not self._first:
                 self._process.kill()
+            for first in self._first:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(first, signal.SIGKILL)
+
+    def close(self) -> None:
+        """As end(), for the last time."""
+        self.end()
+        while self._first:
+            os.close(self._first.pop())
 
     @contextmanager
     def ended_on_error(self) -> Iterator[None]:
@@ -176,10 +187,18 @@ class DecoderProcess:
             self.end()
             raise
 
+    def _hold(self) -> None:
+        """See to it that we hear of the end of all that it may have started: bwrap's own end comes before that."""
+        for pid in () if self._first else _children(self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                self._first.append(os.pidfd_open(pid))
+
     def _is_gone(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
-            return True
+            left = max(0.0, deadline - time.monotonic())
+            return all(select.select([first], [], [], left)[0] for first in self._first)
         return False
 
     def _message(self) -> dict[str, object] | None:

@@ -157,6 +157,14 @@ class LocalTarget(Target):
         for at in range(offset, offset + length, len(_zeros())):
             self.write(_zeros()[: offset + length - at], at)
 
+    def cut(self) -> None:
+        """A file gets its size back and takes no space behind it, whatever somebody with a descriptor has done."""
+        if not self.is_block:
+            try:
+                os.ftruncate(self.fd, self.size)
+            except OSError as error:
+                raise self._failed(self.size, error) from error
+
     def flush(self) -> None:
         """Return when everything written is on stable storage."""
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gzip
 import hashlib
@@ -30,7 +31,7 @@ from small_file_system import small_file_system
 from snf_image_host import decoder_process
 from snf_image_host.checksum import Checksum
 from snf_image_host.decoder import decoded
-from snf_image_host.decoder_process import DecoderProcess
+from snf_image_host.decoder_process import DecoderProcess, Job
 from snf_image_host.disks import InstanceDisk
 from snf_image_host.integrity import Integrity
 from snf_image_host.jail import FIRST_UID
@@ -219,6 +220,70 @@ def test_a_process_that_stands_still_is_ended(directory: Path, monkeypatch: pyte
     with pytest.raises(ImageError, match="its decoder made no progress for 1 seconds"):
         fill(disk, stored=zstandard.ZstdCompressor().compress(os.urandom(SIZE)), told=stop)
     assert not boots(disk)
+
+
+# The whole jail, and in it a process that an image has taken over before it knows the disk: it makes others, which hold
+# nothing but the disk and write their boot sector for ever, tries to make the file grow, and says that all is well.
+TAKEN_OVER = """
+import ctypes, fcntl, os, socket
+control = socket.socket(fileno=1)
+control.send(b'{"size": null}')
+disk, *others = socket.recv_fds(control, 4096, 3)[1]
+fcntl.fcntl(disk, fcntl.F_SETFL, 0)
+size = os.lseek(disk, 0, os.SEEK_END)
+for number in range(4):
+    if os.fork() == 0:
+        kept = bytearray(os.urandom(4096)) * 16384  # so that its end takes a while
+        os.dup2(disk, 3)
+        os.closerange(0, 3)
+        os.closerange(4, 64)
+        while True:
+            os.pwrite(3, b"TAKEN OVER".ljust(510) + b"\\x55\\xaa", 0)
+try:
+    os.pwrite(disk, b"x", size + (1 << 20))
+except OSError:
+    pass
+ctypes.CDLL(None).fallocate64(disk, 1, ctypes.c_int64(size), ctypes.c_int64(4 << 20))
+while os.read(0, 1 << 20):
+    pass
+control.send(b'{"done": 1048576}')
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("checksum", ["", f"sha256:{'0' * 64}"])
+def test_a_process_that_is_taken_over_neither_writes_after_us_nor_makes_the_disk_grow(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, checksum: str
+) -> None:
+    command = decoder_process._command
+    monkeypatch.setattr(decoder_process, "_command", lambda job: [*command(job)[:-1], TAKEN_OVER])
+    disk = make_disk(directory, SIZE)
+    with contextlib.nullcontext() if not checksum else pytest.raises(ImageError, match="expects"):
+        fill(disk, told=lambda: None, checksum=checksum)
+    assert decoders() == []
+    with disk.open("rb") as file:
+        assert file.read(512) == bytes(512)
+    assert disk.stat().st_size == SIZE
+    assert disk.stat().st_blocks * 512 <= SIZE + MIB
+
+
+def test_it_is_over_when_the_last_of_its_processes_is(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = decoder_process._command
+    monkeypatch.setattr(decoder_process, "_command", lambda job: [*command(job)[:-1], TAKEN_OVER])
+    disk = os.open(make_disk(directory, SIZE), os.O_WRONLY)
+    with (
+        open(os.devnull, "rb") as nothing,
+        decoder_process.decoder_process(Job("image 'x'", "zstd", "diskdump", nothing.fileno())) as process,
+    ):
+        process.wait(PATIENCE)
+        process.found()
+        process.send_disk("/disk", SIZE, {}, (disk,))
+        while process.done is None:
+            process.wait(PATIENCE)
+            process.look()
+        process.finish()
+        assert decoders() == []
+    os.close(disk)
 
 
 def test_an_image_that_nobody_wants_after_all_leaves_no_process() -> None:
