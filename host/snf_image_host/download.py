@@ -64,7 +64,7 @@ class NetworkOrigin:
     @property
     def basename(self) -> str:
         """The last part of the path, as a file of that name is called."""
-        last = urlsplit(self.url).path.rpartition("/")[2]
+        last = urlsplit(_parsed(self.url, self.settings).text).path.rpartition("/")[2]
         plain = unquote(last, errors="replace")
         return plain if plain.isprintable() and "/" not in plain else last
 
@@ -91,7 +91,7 @@ class NetworkOrigin:
 
     def beside(self, name: str) -> bytes | None:
         """As Origin says; empty files are refused. The query of the image's URL is not sent."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(_parsed(self.url, self.settings).text)  # or its ValueError would show all of the host's part
         path = f"{parts.path.rpartition('/')[0]}/{quote(name, safe='')}"
         url = _parsed(parts._replace(path=path, query="", fragment="").geturl(), self.settings)
         curl, policy = Curl.of(self.settings), Policy.of_images(self.settings)

@@ -405,14 +405,20 @@ def test_all_else_is_none(img_id: str) -> None:
     "img_id",
     [
         *("http:x", "http://", "http:///image", "http://h/a b", "http://h/\r\nHost: x", "http://h/\0", "http://höst/"),
+        *("http://user:password@ex\u2100mple/", "http://user:password@[::1/", "http://user:pass[word@h/"),
         *("http://h:0x50/", "http://h:99999/", "http://h\\@i/", "http://a@b@c/", "http://[::1/", "ftps://"),
     ],
 )
 def test_a_url_that_can_never_be_fetched_is_refused_without_asking_anybody(img_id: str) -> None:
     with pytest.raises(RequestError, match="OS parameter img_id: not a URL"):
         check_url(img_id, Settings())
-    with pytest.raises(RequestError, match="OS parameter img_id: not a URL"), NetworkOrigin(img_id, Settings()).open():
+    origin = NetworkOrigin(img_id, Settings())
+    with pytest.raises(RequestError, match="OS parameter img_id: not a URL"), origin.open():
         pass
+    # Whatever is asked of it first: Python's own parser would quote the password of some of them.
+    for ask in (lambda: origin.name, lambda: origin.basename, lambda: origin.beside("SHA256SUMS")):
+        with pytest.raises(RequestError, match="OS parameter img_id: not a URL"):
+            ask()
 
 
 def beside(url: str, name: str) -> bytes | None:
