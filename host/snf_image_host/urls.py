@@ -104,7 +104,9 @@ class Policy:
         """Where a server that was asked for `url` sends us. Raises RefusedError."""
         try:
             target = self.parse(urljoin(url.text, location))
-        except (RefusedError, ValueError) as error:
+        except ValueError as error:  # whose text may quote a password
+            raise RefusedError("redirects to what is no URL") from error
+        except RefusedError as error:
             raise RefusedError(f"redirects to what is refused: {error}") from error
         if target.scheme not in ({"https"} if url.scheme == "https" else {"http", "https"}):
             raise RefusedError(f"redirects to {target}, which is refused: from {url.scheme} to {target.scheme}")

@@ -125,6 +125,13 @@ def test_a_redirect_that_leads_elsewhere_is_refused(url: str, location: str) -> 
         USUAL.redirected(USUAL.parse(url), location)
 
 
+@pytest.mark.parametrize("location", ["http://u:hunter2@ex\u2100mple/", "//u:hunter2@[v1/", "http://u:hunter2@ü/"])
+def test_what_a_redirect_holds_is_not_shown(location: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        USUAL.redirected(USUAL.parse("http://a/b"), location)
+    assert "hunter2" not in str(caught.value)
+
+
 @given(location=st.one_of(st.text(), st.from_regex(r"([a-z]{2,6}:)?//[!-~]{0,40}", fullmatch=True)))
 def test_any_redirect_is_a_url_of_the_policy_or_refused(location: str) -> None:
     try:
