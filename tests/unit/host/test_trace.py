@@ -81,7 +81,6 @@ def test_without_image_debug_there_is_none_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "image", "text"),
     [
-        ("src/local.disabled", "debian.diskdump", "needs the source 'local', which {path} turns off on this node"),
         ("src/null.disabled", "null", "needs the source 'null', which {path} turns off on this node"),
         ("dst/local.disabled", "null", "needs the target 'local', which {path} turns off on this node"),
     ],
