@@ -14,6 +14,8 @@ from snf_image_host.qemu import INITRD, KERNEL
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.manifest import CURE, Manifest
 
+PARTS = ("image", "kernel", "initrd")
+
 
 @dataclass(frozen=True)
 class HelperImage:
@@ -30,7 +32,7 @@ def open_helper_image(directory: Path) -> Iterator[HelperImage]:
         Manifest.load(directory).check(directory, deep=False)
         try:
             folder = _opened(stack, directory, os.O_PATH | os.O_DIRECTORY)
-            root, kernel, initrd = (_opened(stack, name, os.O_RDONLY, folder) for name in ("image", "kernel", "initrd"))
+            root, kernel, initrd = (_opened(stack, name, os.O_RDONLY, folder) for name in PARTS)
         except OSError as error:
             raise ConfigurationError(f"the helper image in {directory} cannot be opened: {error}: {CURE}") from error
         yield HelperImage(Drive(root), {KERNEL: kernel, INITRD: initrd})

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from snf_image_host.disks import InstanceDisk
 from snf_image_host.formats import FIRMWARE_MAGIC
+from snf_image_host.helper_image import PARTS
 from snf_image_host.remote_disks import RemoteSource, open_remote_source, open_remote_target
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source, open_device
 from snf_image_host.targets import Target, open_target
 from snf_image_host.userspace import Node, parse_uri
+from snf_image_shared.errors import DiskError
 
 
 def data_disks(disks: Sequence[InstanceDisk]) -> tuple[InstanceDisk, ...]:
@@ -47,10 +49,13 @@ def open_disks(
         yield (first, *others)
 
 
-def open_for_writing(disk: InstanceDisk, settings: Settings) -> AbstractContextManager[Target]:
+@contextmanager
+def open_for_writing(disk: InstanceDisk, settings: Settings) -> Iterator[Target]:
     """The disk behind its path if that is usable, else behind its URI. Raises as open_disks() does."""
     place = _place(disk)
-    return open_remote_target(place, settings) if isinstance(place, Node) else open_target(place)
+    with open_remote_target(place, settings) if isinstance(place, Node) else open_target(place) as target:
+        _check_not_ours(target, settings.helper_dir)
+        yield target
 
 
 def open_for_reading(disk: InstanceDisk, settings: Settings) -> AbstractContextManager[Source | RemoteSource]:
@@ -61,6 +66,14 @@ def open_for_reading(disk: InstanceDisk, settings: Settings) -> AbstractContextM
 
 def _opened(disk: InstanceDisk, settings: Settings) -> AbstractContextManager[Target | Source | RemoteSource]:
     return open_for_writing(disk, settings) if disk.access == "rw" else open_for_reading(disk, settings)
+
+
+def _check_not_ours(target: Target, helper_dir: Path) -> None:
+    """Raise DiskError for a part of the helper image, by whatever name it goes: every helper VM boots from it."""
+    for part in (helper_dir / name for name in PARTS):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if any(os.path.samestat(part.stat(), os.fstat(own)) for own in target.descriptors):
+                raise DiskError(f"{target.name}: is a part of the helper image, {part}: give the instance's disk")
 
 
 def _place(disk: InstanceDisk) -> Path | Node:

@@ -58,7 +58,7 @@ def uri(directory: Path) -> Iterator[str]:
 
 @pytest.fixture
 def settings(directory: Path) -> Settings:
-    return Settings(helper_dir=directory, image_dir=directory, run_dir=directory / "run")
+    return Settings(helper_dir=directory / "helper", image_dir=directory, run_dir=directory / "run")
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ from snf_image_host.settings import Settings
 from snf_image_host.storage import open_for_writing
 
 uri, directory, guarded = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "guarded"
-settings = Settings(helper_dir=directory, image_dir=directory, run_dir=directory / "run")
+settings = Settings(helper_dir=directory / "helper", image_dir=directory, run_dir=directory / "run")
 with open_for_writing(InstanceDisk(None, uri=uri), settings) as target:
     if not guarded:
         print("ready", flush=True)

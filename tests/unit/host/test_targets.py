@@ -14,7 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from block_devices import loop_device
+from snf_image_host import targets
 from snf_image_host.buffers import huge_pages
+from snf_image_host.disks import InstanceDisk
+from snf_image_host.settings import Settings
+from snf_image_host.storage import open_for_writing
 from snf_image_host.targets import EDGE, LocalTarget, open_target
 from snf_image_shared.errors import DiskError
 
@@ -102,12 +106,47 @@ def test_a_mounted_block_device_is_refused(disk: Path) -> None:
 
 
 @pytest.mark.root
+def test_a_block_device_that_something_else_has_for_itself_is_refused(disk: Path) -> None:
+    """As swap, LVM, RAID and device mapper have theirs: the kernel asks of them what we ask here."""
+    with loop_device(disk) as device:
+        holder = os.open(device, os.O_RDONLY | os.O_EXCL)
+        try:
+            with pytest.raises(DiskError, match="is in use: unmount it, and release it from swap, LVM, RAID or device"):
+                opened(device)
+        finally:
+            os.close(holder)
+
+
+def test_a_part_of_the_helper_image_is_no_disk_by_whatever_name(disk: Path) -> None:
+    """Row 39 of the table of hostile inputs: every helper VM boots from it."""
+    helper = disk.with_name("helper")
+    node = Settings(helper_dir=helper)
+
+    def refused(path: Path) -> str:
+        with pytest.raises(DiskError) as failure, open_for_writing(InstanceDisk(path), node):
+            pytest.fail("it was opened")
+        return str(failure.value)
+
+    with open_for_writing(InstanceDisk(disk), node) as target:  # no helper image, nothing to compare with
+        assert target.size == 4 * MIB
+    helper.mkdir()
+    (helper / "kernel").write_bytes(b"another file")
+    with open_for_writing(InstanceDisk(disk), node) as target:
+        assert target.size == 4 * MIB
+    (helper / "image").hardlink_to(disk)
+    for path in (disk, helper / "image"):
+        assert refused(path) == f"{path}: is a part of the helper image, {helper}/image: give the instance's disk"
+    assert disk.read_bytes() == GARBAGE * (4 * MIB)
+
+
+@pytest.mark.root
 def test_a_file_under_a_loop_device_is_refused(disk: Path) -> None:
     with loop_device(disk) as device, pytest.raises(DiskError, match=f"is in use by {device}: detach it"):
         opened(disk)
 
 
-def test_a_disk_that_another_run_holds_is_refused(disk: Path) -> None:
+def test_a_disk_that_another_run_holds_is_refused(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "_LOCK_PATIENCE", 0.1)
     with open_target(disk), pytest.raises(DiskError, match="another run of snf-image"):
         opened(disk)
 
@@ -122,7 +161,8 @@ def test_a_lock_that_is_given_back_soon_is_waited_for(disk: Path) -> None:
         assert opened(disk)[0] == 4 * MIB
 
 
-def test_a_disk_that_qemu_has_open_is_refused(disk: Path) -> None:
+def test_a_disk_that_qemu_has_open_is_refused(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "_LOCK_PATIENCE", 0.1)
     blockdev = f"driver=file,node-name=disk,filename={disk}"
     export = "type=nbd,id=out,node-name=disk,writable=on"
     server = f"addr.type=unix,addr.path={disk.parent}/nbd"
