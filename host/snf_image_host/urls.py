@@ -85,7 +85,8 @@ class Policy:
     def parse(self, text: str) -> Url:
         """Raises RefusedError for what can never be fetched."""
         found = _URL.fullmatch(text)
-        if not (found and text.isascii() and text.isprintable() and " " not in text):
+        is_plain = text.isascii() and text.isprintable() and " " not in text
+        if not (found and is_plain and _is_host(found["host"])):
             raise RefusedError("not a URL like https://host/path; percent-encode what is not plain ASCII")
         scheme = found["scheme"].lower()
         if scheme not in self.schemes:
@@ -151,6 +152,14 @@ def _is_network(word: str) -> bool:
 
 def _networks(words: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(word) for word in words.split())
+
+
+def _is_host(host: str) -> bool:
+    """Whether what is in brackets is an IPv6 address; what else there may be is not judged here."""
+    try:
+        return not host.startswith("[") or bool(ipaddress.IPv6Address(host[1:-1]))
+    except ValueError:
+        return False
 
 
 def _host_name(host: str) -> str:

@@ -406,6 +406,7 @@ def test_all_else_is_none(img_id: str) -> None:
     [
         *("http:x", "http://", "http:///image", "http://h/a b", "http://h/\r\nHost: x", "http://h/\0", "http://höst/"),
         *("http://user:password@ex\u2100mple/", "http://user:password@[::1/", "http://user:pass[word@h/"),
+        *("http://[::::]/", "http://[1.2.3.4]/", "http://[.]/"),
         *("http://h:0x50/", "http://h:99999/", "http://h\\@i/", "http://a@b@c/", "http://[::1/", "ftps://"),
     ],
 )
