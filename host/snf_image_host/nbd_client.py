@@ -66,6 +66,8 @@ class ServedDisk:
         while position < end:
             length = min(_STATUS_STEP, end - position)
             found = self._status(position, length)
+            if found and not any(found[::2]):
+                raise self._server.error(f"{self._server.name}: tells of holes without a length; {self._server.cure}")
             for size, flags in zip(found[::2], found[1::2], strict=True) if found else [(length, 0)]:
                 extent = min(size, end - position)
                 if extent:
