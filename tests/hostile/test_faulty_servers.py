@@ -374,7 +374,9 @@ def test_a_server_that_stalls_for_ever_is_given_up(disk: Path) -> None:
 
     with http_server({"/image": stall}) as server:
         said = deploy(
-            disk, WantedImage(f"{server.url}/image", "diskdump"), HASTY.model_copy(update={"image_retries": 1})
+            disk,
+            WantedImage(f"{server.url}/image", "diskdump"),
+            HASTY.model_copy(update={"image_retries": 1, "image_stall_timeout": 0.5}),
         )
     assert outcome(disk) in {Outcome.WIPED, Outcome.UNTOUCHED}  # a slow machine does not get that far in so little time
     assert "and 2 failures (IMAGE_RETRIES), the last: the server" in said
