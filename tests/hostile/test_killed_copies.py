@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from snf_image_host import targets
 from snf_image_host.boot_guard import boot_guard
 from snf_image_host.image_names import WantedImage
 from snf_image_host.images import open_image
@@ -79,6 +80,15 @@ def forked(directory: Path, kind: str) -> int:
     return pid
 
 
+def wait_for_wipe(disk: Path) -> None:
+    """Until the last owner's boot sector is gone."""
+    deadline = time.monotonic() + 120
+    with disk.open("rb", buffering=0) as file:
+        while os.pread(file.fileno(), 512, 0) != bytes(512):
+            assert time.monotonic() < deadline, "nothing is copied"
+            time.sleep(0.001)
+
+
 def partitions(disk: Path) -> bool:
     """Whether partition tools find a table on the disk."""
     return subprocess.run(["sfdisk", "--dump", str(disk)], capture_output=True, check=False).returncode == 0
@@ -103,8 +113,9 @@ def boots(disk: Path) -> bool:
 
 @pytest.mark.parametrize(("kind", "kills"), [("raw", 20), ("gzip", 15), ("qcow2", 15)])
 def test_a_deployment_killed_at_any_moment_leaves_a_disk_that_does_not_boot_and_can_be_repeated(
-    directory: Path, kind: str, kills: int
+    directory: Path, kind: str, kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(targets, "_LOCK_PATIENCE", 120.0)  # however busy the machine is
     image = (directory / "raw").read_bytes()
     disk = directory / "disk"
     garbage = image[:MIB] + b"\xa5" * SIZE  # the last owner's disk boots
@@ -114,10 +125,14 @@ def test_a_deployment_killed_at_any_moment_leaves_a_disk_that_does_not_boot_and_
     assert os.waitpid(forked(directory, kind), 0)[1] == 0
     duration = time.monotonic() - began
     outcomes = dict.fromkeys(("untouched", "wiped", "complete"), 0)
-    for _ in range(kills):
+    for number in range(kills):
         disk.write_bytes(garbage)
         pid = forked(directory, kind)
-        time.sleep(dice.uniform(0, 1.1 * duration))
+        if number % 5:
+            time.sleep(dice.uniform(0, 1.1 * duration))
+        else:  # how long it takes to get there differs; some of the points shall be in the copy itself
+            wait_for_wipe(disk)
+            time.sleep(dice.uniform(0, 0.1 * duration * (number > 0)))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         with open_target(disk):  # waits for the lock, which the guard has until it has wiped the disk

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import hashlib
 import io
 import os
@@ -19,17 +20,20 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from nbd_server import nbd_server
 from snf_image_host import image_server
 from snf_image_host.checksum import Checksum
 from snf_image_host.converter import converted
+from snf_image_host.disks import InstanceDisk
 from snf_image_host.image_names import WantedImage
 from snf_image_host.images import open_image
 from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import Image, Opened, check_fits, copy
+from snf_image_host.pipeline import Image, Opened, Terms, check_fits, copy
 from snf_image_host.progress import Progress
 from snf_image_host.recipes import Container, Recipe
 from snf_image_host.settings import Settings
 from snf_image_host.sources import Source, open_source
+from snf_image_host.storage import open_for_writing
 from snf_image_host.streams import FileStream
 from snf_image_host.targets import open_target
 from snf_image_shared.errors import ImageError
@@ -144,6 +148,31 @@ def test_disks_of_any_size_arrive_whole(directory: Path, settings: Settings, dri
     data = random.Random(size).randbytes(size) if size != MIB else bytes(size)
     make(directory, driver, dict(FORMS[2:])[driver], data)
     assert deploy(settings, "auto", directory / "disk")[:size] == data
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(("driver", "options"), [("qcow2", "compat=1.1"), ("vmdk", "subformat=streamOptimized")])
+def test_a_disk_behind_a_storage_daemon_gets_it_too(
+    directory: Path, settings: Settings, driver: str, options: str, compressed: bool
+) -> None:
+    """Neither of the two decoders has a way to it; what is left is cleared, and the disk gives back what it got."""
+    data = content(SIZE)
+    image = make(directory, driver, options, data)
+    if compressed:
+        image.write_bytes(gzip.compress(image.read_bytes()))
+    disk = directory / "disk"
+    disk.write_bytes(GARBAGE * (12 * MIB))
+    checksums = (Checksum.parse(f"content-sha256:{hashlib.sha256(data).hexdigest()}"),)
+    with (
+        Progress.start("inst", "", log=io.StringIO()) as progress,
+        open_image(WantedImage("image", driver, checksums), settings, progress) as opened,
+        nbd_server(disk) as uri,
+        open_for_writing(InstanceDisk(None, uri=uri, variable="DISK_0_URI"), settings) as target,
+    ):
+        assert opened
+        check_fits(opened, target)
+        copy(opened, target, progress, Terms(clears_rest=True, reads_back=True))
+    assert disk.read_bytes() == data.ljust(12 * MIB, b"\0")
 
 
 def test_a_checksum_of_what_is_stored_that_does_not_hold_leaves_a_disk_that_does_not_boot(
@@ -284,6 +313,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from snf_image_host.converter import converted
+from snf_image_host.disks import InstanceDisk
 from snf_image_host.integrity import Integrity
 from snf_image_host.pipeline import Opened
 from snf_image_host.recipes import Container, Recipe
