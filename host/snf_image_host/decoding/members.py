@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from snf_image_host.decoding.stored import PIECE, Stored
+from snf_image_host.decoding.xz_stream import XzStream
+from snf_image_host.decoding.xz_workers import MEMORY as XZ_MEMORY
 from snf_image_shared.errors import ImageError
 
 PUBLISH = "publish the image again"
 _FIRST_PIECE = 4096  # bytes for a new member; what it leaves is copied, so the many are given little
 _OUTPUT = 1 << 20
 _MOST_EMPTY = 1000  # members in a row without a byte in them; no program writes even two
-_XZ_MEMORY = 256 << 20  # bytes; xz -9 takes 65 MiB
 _ZEROS = bytes(PIECE)
 
 
@@ -68,7 +69,7 @@ class Members:
         except lzma.LZMAError as error:
             if "emory usage limit" in str(error):
                 raise ImageError(
-                    f"needs more than {_XZ_MEMORY >> 20} MiB of memory to be decompressed, for a dictionary that large "
+                    f"needs more than {XZ_MEMORY >> 20} MiB of memory to be decompressed, for a dictionary that large "
                     "it was compressed with: compress it with xz's usual presets"
                 ) from error
             raise ImageError(f"is damaged, its xz stream cannot be decompressed ({error}): {PUBLISH}") from error
@@ -155,7 +156,7 @@ def _codec(kind: str) -> tuple[Callable[[], Decompressor], tuple[type[Exception]
                 return _Zlib, (zlib.error,)
             return lambda: cast(Decompressor, isal.IgzipDecompressor(flag=isal.DECOMP_GZIP)), (isal.IsalError,)
         case "xz":
-            return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY), (lzma.LZMAError,)
+            return XzStream, (lzma.LZMAError,)
         case "bzip2":
             return bz2.BZ2Decompressor, (OSError, ValueError)
         case _:
