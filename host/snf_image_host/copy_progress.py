@@ -53,12 +53,20 @@ class CopyClock:
         self.is_finished = False
         self._start = -1.0
         self._sent = 0.0
+        self._last: CopyState | None = None
 
     def at(self, read: int, total: int | None, written: int, now: float) -> CopyState:
         """The state at this moment; the first call starts the clock."""
         if self._start < 0:
             self._start = self._sent = now
-        return CopyState(read if total is None else min(read, total), total, written, now - self._start)
+        self._last = CopyState(read if total is None else min(read, total), total, written, now - self._start)
+        return self._last
+
+    def all_read(self, written: int) -> int:
+        """How many bytes the image had as it was stored; of one that nobody told of, what was `written`."""
+        if self._last is None:
+            return written
+        return self._last.read if self._last.total is None else self._last.total
 
     def is_due(self, now: float, *, is_last: bool) -> bool:
         """Whether a message is to be sent, which counts as sent then."""

@@ -90,5 +90,5 @@ def _fill(image: Image | None, disk: Target, progress: Progress, terms: Terms) -
     if image:
         copy(image, disk, progress, terms)
     else:
-        progress.copy_finished(0, 0)
+        progress.copy_finished(0)
     progress.info("Image copy finished.")

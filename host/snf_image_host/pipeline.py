@@ -174,7 +174,7 @@ def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USU
     except BaseException:
         target.wipe_ends()
         raise
-    progress.copy_finished(size, size)
+    progress.copy_finished(size)
     return size
 
 

@@ -90,8 +90,9 @@ class Progress:
         """
         self._copied(read, total, written, is_last=False)
 
-    def copy_finished(self, read: int, written: int) -> None:
-        """The copy is complete: `read` bytes was all there is."""
+    def copy_finished(self, written: int) -> None:
+        """The copy is complete: all of the image is read, and `written` bytes of the disk are filled."""
+        read = self._copy.all_read(written)
         self._copied(read, read, written, is_last=True)
 
     def _copied(self, read: int, total: int | None, written: int, *, is_last: bool) -> None:

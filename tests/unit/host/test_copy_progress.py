@@ -44,6 +44,13 @@ def test_of_an_image_of_unknown_length_nobody_says_when_it_ends() -> None:
     assert (message["total"], message["progress"], message["left"]) == (0, 0.0, None)
 
 
+def test_at_the_end_all_of_the_image_is_read_as_it_was_stored() -> None:
+    known, unknown, untold = CopyClock(), CopyClock(), CopyClock()
+    known.at(90, 100, 1000, 0.0)
+    unknown.at(90, None, 1000, 0.0)
+    assert [clock.all_read(1000) for clock in (known, unknown, untold)] == [100, 90, 1000]
+
+
 def test_a_message_is_due_every_few_seconds_and_once_at_the_end() -> None:
     clock = CopyClock()
     clock.at(0, 10, 0, 100.0)

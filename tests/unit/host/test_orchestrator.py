@@ -240,7 +240,7 @@ def test_whatever_is_said_the_stream_is_digestible(texts: list[str], cut: int) -
             progress.info(text)
             progress.helper_warning(text)
             progress.helper_error(stderr=text)
-        progress.copy_finished(3, 3)
+        progress.copy_finished(3)
     lines = [line.removeprefix("[MONITOR] ") for line in log.getvalue().splitlines() if line.startswith("[MONITOR] ")]
     stream = "\n".join([*lines, ""]).encode("ascii")
     found = list(messages(io.BytesIO(b" " * cut + stream)))

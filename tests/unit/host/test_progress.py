@@ -46,7 +46,7 @@ def received(directory: Path) -> list[dict[str, object]]:
 def test_the_monitor_hears_each_message_in_the_form_of_the_contract(tmp_path: Path) -> None:
     with Progress.start("inst", collector(tmp_path), log=io.StringIO()) as progress:
         progress.info("Starting image copy...")
-        progress.copy_finished(5, 5)
+        progress.copy_finished(5)
         progress.task_start("FixPartitionTable")
         progress.helper_warning(" No swap partition defined")
         progress.task_end("FixPartitionTable")
@@ -203,7 +203,7 @@ def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
     with Progress.start("inst", "", log=log) as progress:
         for position in range(0, 100_000, 7):
             progress.copied(position, 100_000, position)
-        progress.copy_finished(100_000, 100_000)
+        progress.copy_finished(100_000)
     (line,) = log.getvalue().splitlines()
     assert '"position": 100000, "total": 100000, "progress": 100.0' in line
 
@@ -211,7 +211,7 @@ def test_copy_messages_come_rarely_and_the_last_one_once() -> None:
 def test_nothing_to_copy_is_no_progress() -> None:
     log = io.StringIO()
     with Progress.start("inst", "", log=log) as progress:
-        progress.copy_finished(0, 0)
+        progress.copy_finished(0)
     assert '"position": 0, "total": 0, "progress": 0.0' in log.getvalue()
 
 
@@ -254,7 +254,7 @@ def test_a_terminal_shows_a_bar_and_a_line_for_each_task() -> None:
     with Progress.start("inst", "", log=terminal) as progress:
         progress.info("Starting image copy...")
         progress.copied(0, 4 << 30, 0)
-        progress.copy_finished(4 << 30, 4 << 30)
+        progress.copy_finished(4 << 30)
         progress.task_start("AddSwap")
         progress.helper_line("mkswap")
         progress.task_end("AddSwap")
