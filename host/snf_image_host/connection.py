@@ -12,6 +12,8 @@ import fcntl
 import os
 import select
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -25,6 +27,8 @@ from snf_image_shared.process import SEARCH_PATH, ProcessError
 
 MAX_REDIRECTS = 5
 _PIPE = 1 << 20  # bytes: the most that an unprivileged process may ask for, and enough to keep curl busy
+_MUCH = 256 << 10  # bytes to take at once, if they come within a while: curl writes 16 KiB, and each read has its price
+_A_WHILE = 0.0005  # seconds; what the pipe holds in that time is more than a disk can take
 _WORDS = 1 << 20  # bytes that curl may say; of them the last are read
 _LAST_WORDS = 8192
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -121,6 +125,8 @@ class Connection:
             view[:count] = self._kept[:count]
             self._kept = self._kept[count:]
         elif self._is_ready(seconds):
+            if len(view) > _MUCH and self._waiting() < _MUCH:
+                time.sleep(_A_WHILE)
             count = os.readv(self._pipe, [view])
         else:
             raise BrokenError(f"the server sent nothing for {seconds:.3g} seconds")
@@ -162,6 +168,10 @@ class Connection:
         self._process.wait()
         for fd in (self._pipe, self._words):
             os.close(fd)
+
+    def _waiting(self) -> int:
+        """Bytes in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def _is_ready(self, seconds: float) -> bool:
         """Whether there is something to read, or the end, within so many seconds."""
