@@ -291,7 +291,8 @@ def _command(job: Job) -> list[str]:
     needed = [sys.base_prefix, *folders]
     binds = tuple(Path(folder) for folder in needed if not Path(folder).is_relative_to("/usr"))
     jail = Jail(binds=binds, first_uid=FIRST_UID + OWN_UIDS)
-    return jail.argv([os.path.realpath(sys.executable), "-IBS", "-c", code])
+    # One arena of glibc's for all threads: each thread's own would keep what the codecs allocate and free.
+    return jail.argv(["env", "MALLOC_ARENA_MAX=1", os.path.realpath(sys.executable), "-IBS", "-c", code])
 
 
 def _folders() -> list[str]:
