@@ -65,7 +65,13 @@ def pages() -> dict[str, str]:
     frame.trim_blocks = frame.lstrip_blocks = True
     frame.filters |= {"text": roff.text, "bold": roff.bold, "inline": roff.inline}
     values = {"version": __version__, "date": _date()}
-    commands = [update_parser(), dump_parser(), config_command.parser(), cache_command.parser(), inspect_command.parser()]
+    commands = [
+        update_parser(),
+        dump_parser(),
+        config_command.parser(),
+        cache_command.parser(),
+        inspect_command.parser(),
+    ]
     documents = {f"{each.prog}.8": {"command": _command(each)} for each in commands}
     done = {name: frame.get_template(f"{name}.j2").render(values | more) for name, more in documents.items()}
     settings = roff.page("".join(settings_manual.markdown().partition("## ")[1:]), ".SH")
