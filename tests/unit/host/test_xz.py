@@ -141,7 +141,7 @@ def test_no_thread_is_left_of_an_image_that_is_refused_or_left() -> None:
     deadline = time.monotonic() + 60
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of the test before may have been about to end
 
 
 def index_of(stored: bytes) -> int:
