@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -33,6 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     wanting = [item.nodeid for item in items if any(item.get_closest_marker(mark) for mark in marks)]
     if wanting:
         pytest.exit(f"{len(wanting)} tests need root, {wanting[0]} among them; run them with sudo", returncode=1)
+
+
+@pytest.fixture(autouse=True)
+def no_xz_threads_left() -> Iterator[None]:
+    """The threads of an xz reader that a test has let go of end before the next test, which may count threads."""
+    yield
+    deadline = time.monotonic() + 60
+    while any(thread.name == "xz" for thread in threading.enumerate()):
+        gc.collect()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
