@@ -75,11 +75,12 @@ The main file and a variant may also preset an OS parameter, by its name in uppe
 
 ## Sources and targets
 
-`/etc/snf-image/backends/src` and `dst` say which kinds of images (`null`, `network`, `local`) and of disks (`uri`, `local`)
-this node serves. An empty file `NAME.disabled` turns one off: `create` then refuses such an image or disk, and every run
-warns that it is so. `NAME.priority` holds one number from 0 to 99; the higher one is asked first, among equals the one
-later in the alphabet; without the file `null` has 30, `network` and `uri` 20, and `local` 10. `snf-image-config show`
-prints the order. Programs of your own stand in the same order ([sources.md](sources.md) says where they lie).
+`/etc/snf-image/backends/src` and `dst` say which kinds of images (`null`, `network`, `local`) and of disks (`uri`,
+`local`) this node serves. An empty file `NAME.disabled` turns one off: `create` then refuses such an image or disk,
+and every run warns that it is so. `NAME.priority` holds one number from 0 to 99; the higher one is asked first,
+among equals the one later in the alphabet; without the file `null` has 30, `network` and `uri` 20, and `local` 10.
+`snf-image-config show` prints the order. Programs of your own stand in the same order ([sources.md](sources.md)
+says where they lie).
 
 ## Names of older versions
 
