@@ -17,13 +17,13 @@ from functools import cached_property
 
 from snf_image_host.courtesy import NO_COURTESY, Courtesy, Pace
 from snf_image_host.tally import TALLY_SIZE, Tally
-from snf_image_host.targets import EDGE, Target
+from snf_image_host.targets import EDGE, Writable
 from snf_image_shared.errors import ImageError
 
 
 @contextmanager
 def edges_last(
-    target: Target, start: int = 0, alive: int | None = None, courtesy: Courtesy = NO_COURTESY
+    target: Writable, start: int = 0, alive: int | None = None, courtesy: Courtesy = NO_COURTESY
 ) -> Iterator[EdgesLast]:
     """A view of the disk with memory of its own, for the length of the block."""
     fd = os.memfd_create("edges", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -46,7 +46,7 @@ class EdgesLast:
     its wipe. It keeps the same `courtesy`. All offsets below are the image's.
     """
 
-    target: Target
+    target: Writable
     start: int
     memory_fd: int
     memory: memoryview

@@ -166,7 +166,7 @@ def copy(image: Image, target: Target, progress: Progress, terms: Terms = AS_USU
                 if terms.clears_rest:
                     _zero(disk, disk.rounded(size), disk.room)
             target.flush()
-            on_disk = OnDisk(disk, size, terms.reads_back, progress)
+            on_disk = OnDisk(disk, target, size, terms.reads_back, progress)
             image.integrity.check(image.name, on_disk)
             put_prologue(disk, image.img_format, size)
             disk.release()

@@ -17,7 +17,7 @@ from snf_image_host.buffers import CHUNK, huge_pages
 from snf_image_host.edges import EdgesLast
 from snf_image_host.progress import Progress
 from snf_image_host.tally import sum_of
-from snf_image_host.targets import EDGE
+from snf_image_host.targets import EDGE, Target
 from snf_image_shared.errors import DiskError
 
 _WORKERS = 2
@@ -27,12 +27,13 @@ _ROOM = 4096  # bytes of a buffer for what a direct read has to read more
 
 @dataclass(frozen=True)
 class OnDisk:
-    """The image's `size` bytes on the disk, when all but what is in memory is on stable storage.
+    """The image's `size` bytes on the disk, when all but what is in memory is on stable storage; `target` is the disk.
 
     With `is_verified` the disk has to give back what was written to it, whatever that was.
     """
 
     disk: EdgesLast
+    target: Target
     size: int
     is_verified: bool
     progress: Progress
@@ -59,15 +60,15 @@ class OnDisk:
     def check_ends(self) -> None:
         """Raise DiskError if the disk does not give back its ends, when they were released, and `is_verified`."""
         head, tail = self.disk.borders()
-        for start, end, kept in ((0, head, 0), (tail, self.disk.target.size, EDGE)) if self.is_verified else ():
+        for start, end, kept in ((0, head, 0), (tail, self.target.size, EDGE)) if self.is_verified else ():
             first = start - start % _ROOM
             view = huge_pages(EDGE + _ROOM)
-            self.disk.target.read(view, first, end - first)
+            self.target.read(view, first, end - first)
             if view[start - first : end - first] != self.disk.memory[kept : kept + end - start]:
                 raise self._garbled("its ends")
 
     def _garbled(self, what: str) -> DiskError:
-        return DiskError(f"{self.disk.target.name}: does not give back {what}: replace the storage below it")
+        return DiskError(f"{self.target.name}: does not give back {what}: replace the storage below it")
 
     def _pieces(self) -> Generator[tuple[memoryview, int], None, None]:
         """The image in order, each piece with its tally, valid until the next. Raises DiskError."""
@@ -101,5 +102,5 @@ class OnDisk:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, view: memoryview, offset: int, length: int) -> int:
-        self.disk.target.read(view, offset, length)
-        return sum_of(view[:length], offset, self.disk.target.size) if self.is_verified else 0
+        self.target.read(view, offset, length)
+        return sum_of(view[:length], offset, self.target.size) if self.is_verified else 0

@@ -35,8 +35,8 @@ _LOOPS = Path("/sys/block")
 _ZERO_BLOCK = bytearray(_BLOCK)
 
 
-class Target(ABC):
-    """An open disk of `size` bytes, named `name` in messages. Methods may be called from several threads.
+class Writable(ABC):
+    """What has room for `size` bytes and is named `name` in messages. Methods may be called from several threads.
 
     They raise DiskError.
     """
@@ -50,29 +50,12 @@ class Target(ABC):
         """Write all of `view` (page-aligned memory) at `offset`."""
 
     @abstractmethod
-    def read(self, view: memoryview, offset: int, length: int) -> None:
-        """Fill the first `length` bytes of `view`, as Source.read() does, with what is on the disk and in no cache."""
-
-    @abstractmethod
     def zero(self, offset: int, length: int) -> None:
         """Make `length` bytes at `offset` read as zeros, by the cheapest means that is sure to."""
 
     @abstractmethod
     def flush(self) -> None:
         """Return when everything written is on stable storage."""
-
-    @property
-    @abstractmethod
-    def descriptors(self) -> frozenset[int]:
-        """What a forked child has to keep open to write to the disk."""
-
-    @abstractmethod
-    def drive(self) -> Drive | RemoteDrive:
-        """The disk as QEMU gets it."""
-
-    def is_file(self, fd: int) -> bool:
-        """Whether an open descriptor is this very disk."""
-        return any(os.path.sameopenfile(fd, own) for own in self.descriptors)
 
     def rounded(self, end: int) -> int:
         """The first offset at or after `end` at which a write may end."""
@@ -96,6 +79,27 @@ class Target(ABC):
         tail = max(head, self.size - EDGE)
         self.zero(tail, self.size - tail)
         self.flush()
+
+
+class Target(Writable):
+    """An open disk."""
+
+    @abstractmethod
+    def read(self, view: memoryview, offset: int, length: int) -> None:
+        """Fill the first `length` bytes of `view`, as Source.read() does, with what is on the disk and in no cache."""
+
+    @property
+    @abstractmethod
+    def descriptors(self) -> frozenset[int]:
+        """What a forked child has to keep open to write to the disk."""
+
+    @abstractmethod
+    def drive(self) -> Drive | RemoteDrive:
+        """The disk as QEMU gets it."""
+
+    def is_file(self, fd: int) -> bool:
+        """Whether an open descriptor is this very disk."""
+        return any(os.path.sameopenfile(fd, own) for own in self.descriptors)
 
 
 class LocalTarget(Target):

@@ -11,13 +11,12 @@ import struct
 import threading
 
 from snf_image_host.buffers import CHUNK
-from snf_image_host.drives import Drive, RemoteDrive
-from snf_image_host.targets import Target
+from snf_image_host.targets import Writable
 
 HEADER = struct.Struct("<QQ?")  # offset and length in bytes; whether so many bytes follow, else they are zeros
 
 
-class PipedTarget(Target):
+class PipedTarget(Writable):
     """`pipe` is a descriptor for writing. No piece of data is longer than CHUNK."""
 
     def __init__(self, name: str, pipe: int, size: int, sector_size: int) -> None:
@@ -28,32 +27,20 @@ class PipedTarget(Target):
         self._lock = threading.Lock()
 
     def write(self, view: memoryview, offset: int) -> None:
-        """As Target says, but that somebody else writes it later."""
+        """As Writable says, but that somebody else writes it later."""
         for start in range(0, len(view), CHUNK):
             piece = view[start : start + CHUNK]
             with self._lock:
                 self._put(memoryview(HEADER.pack(offset + start, len(piece), True)))
                 self._put(piece)
 
-    def read(self, view: memoryview, offset: int, length: int) -> None:
-        """Never asked for."""
-        raise NotImplementedError
-
     def zero(self, offset: int, length: int) -> None:
-        """As Target says, but that somebody else zeroes it later."""
+        """As Writable says, but that somebody else zeroes it later."""
         with self._lock:
             self._put(memoryview(HEADER.pack(offset, length, False)))
 
     def flush(self) -> None:
         """Whoever has the disk flushes it."""
-
-    @property
-    def descriptors(self) -> frozenset[int]:
-        return frozenset({self._pipe})
-
-    def drive(self) -> Drive | RemoteDrive:
-        """Never asked for."""
-        raise NotImplementedError
 
     def _put(self, view: memoryview) -> None:
         while view:
