@@ -21,6 +21,7 @@ import pytest
 import zstandard
 
 from nbd_server import nbd_server
+from processes import children, command_line
 from snf_image_host import image_server
 from snf_image_host.checksum import Checksum
 from snf_image_host.converter import converted
@@ -96,22 +97,6 @@ def deploy(settings: Settings, driver: str, disk: Path, *checksums: str) -> byte
             check_fits(image, target)
             copy(image, target, progress)
     return disk.read_bytes()
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def children(pid: int) -> list[int]:
-    """All descendants of a process."""
-    try:
-        found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [*found, *(further for child in found for further in children(child))]
 
 
 def decoders(pid: int) -> list[int]:

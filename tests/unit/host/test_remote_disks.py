@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nbd_server import nbd_server
+from processes import children, command_line
 from provider import GANETI_PATH, Instance, Provider
 from snf_image_host import nbd_client, storage_daemon
 from snf_image_host.boot_guard import boot_guard
@@ -71,22 +72,6 @@ def signals() -> Iterator[None]:
 
 def disk(uri: str) -> InstanceDisk:
     return InstanceDisk(None, uri=uri, variable="DISK_0_URI")
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def children(pid: int) -> list[int]:
-    """All descendants of a process."""
-    try:
-        found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [*found, *(further for child in found for further in children(child))]
 
 
 def wait_until(happened: Callable[[], bool], what: str) -> None:
