@@ -12,9 +12,11 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
+from snf_image_helper.guest_errors import explained, shown
 from snf_image_helper.replacement import Ownership, Replacement, ownership_of, replace_file
 from snf_image_helper.resolution import open_inside
 from snf_image_helper.system import System
@@ -34,8 +36,9 @@ _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 class Guest:
     """The guest's file tree. Paths are `str`, begin with "/" and mean what they would mean to the booted guest.
 
-    `mounts` maps guest mount points to devices; the mounting code fills it. Use as a context manager or call close()
-    before the root is unmounted. Every method raises GuestError, with the path and the cure, for whatever fails.
+    `mounts` maps guest mount points to devices; the mounting code fills it. `changed` are the files, directories and
+    links that were written or made, by names without a link in them. Use as a context manager or call close() before
+    the root is unmounted. Every method raises GuestError, with the path and the cure, for whatever fails.
     """
 
     def __init__(self, root: str, disk: Disk, system: System) -> None:
@@ -43,6 +46,7 @@ class Guest:
         self.disk = disk
         self.system = system
         self.mounts: dict[str, str] = {}
+        self.changed: set[str] = set()
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Guest:
@@ -77,7 +81,7 @@ class Guest:
 
     def link_target(self, path: str) -> str | None:
         """The text of a symbolic link; None when the path is missing or something else."""
-        with _explained(path):
+        with explained(path):
             try:
                 with self._opened(path, os.O_PATH | os.O_NOFOLLOW) as entry:
                     return os.readlink("", dir_fd=entry) if stat.S_ISLNK(os.fstat(entry).st_mode) else None
@@ -88,7 +92,7 @@ class Guest:
 
     def ownership(self, path: str) -> Ownership | None:
         """Owner, group and permission bits of a file or directory, its links followed; None when it is missing."""
-        with _explained(path):
+        with explained(path):
             try:
                 with self._opened(path, os.O_PATH) as entry:
                     return ownership_of(os.fstat(entry))
@@ -103,7 +107,7 @@ class Guest:
     def read_bytes(self, path: str, *, missing_ok: Literal[True], limit: int = READ_LIMIT) -> bytes | None: ...
     def read_bytes(self, path: str, *, missing_ok: bool = False, limit: int = READ_LIMIT) -> bytes | None:
         """The content of a regular file of at most `limit` bytes. With `missing_ok` a missing one is None."""
-        with _explained(path):
+        with explained(path):
             try:
                 with self._regular(path) as file:
                     return _read(file, path, limit)
@@ -114,7 +118,7 @@ class Guest:
 
     def head(self, path: str, length: int) -> bytes:
         """The first bytes of a regular file of any size, at most `length`."""
-        with _explained(path), self._regular(path) as file:
+        with explained(path), self._regular(path) as file:
             return os.pread(file, length, 0)
 
     @overload
@@ -133,10 +137,11 @@ class Guest:
         The SELinux label and the other extended attributes stay in both cases. Until all is written and flushed the
         old file stays as it was. A hard link of it keeps the old content.
         """
-        with _explained(path):
+        with explained(path):
             directory, name = self._place(path)
             try:
                 replace_file(directory, name, content, ownership)
+                self._note(directory, name)
             finally:
                 os.close(directory)
 
@@ -149,7 +154,7 @@ class Guest:
         with ExitStack() as stack:
             written: dict[tuple[int, int, str], tuple[str, Replacement]] = {}
             for path, text in texts.items():
-                with _explained(path):
+                with explained(path):
                     directory, name = self._place(path)
                     stack.callback(os.close, directory)
                     content = text.encode("utf-8", "surrogateescape")
@@ -157,9 +162,10 @@ class Guest:
                     # One path may be a link to another: the file is written once, and the last word counts.
                     replacement = stack.enter_context(Replacement(directory, name, content, None))
                     written[found.st_dev, found.st_ino, name] = path, replacement
+                    self._note(directory, name)
             for step in (Replacement.get_ready, Replacement.commit):
                 for path, replacement in written.values():
-                    with _explained(path):
+                    with explained(path):
                         step(replacement)
 
     def append_text(self, path: str, text: str, *, ownership: Ownership | None = None) -> None:
@@ -171,7 +177,7 @@ class Guest:
 
     def remove(self, path: str, *, missing_ok: bool = False) -> None:
         """Remove a file, or a link itself; never a directory."""
-        with _explained(path):
+        with explained(path):
             try:
                 with self._parent(path) as (directory, name):
                     os.unlink(name, dir_fd=directory)
@@ -182,16 +188,18 @@ class Guest:
     def rename(self, path: str, new_path: str) -> None:
         """Rename an entry, itself and not what it links to, within one file system; an existing file is replaced."""
         with (
-            _explained(path),
+            explained(path),
             self._parent(path) as (directory, name),
             self._parent(new_path) as (new_directory, new_name),
         ):
             os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=new_directory)
+            self._note(new_directory, new_name)
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at `path`; it must not exist."""
-        with _explained(path), self._parent(path) as (directory, name):
+        with explained(path), self._parent(path) as (directory, name):
             os.symlink(target, name, dir_fd=directory)
+            self._note(directory, name)
 
     def make_directory(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make a directory and its missing parents, all with this owner and mode; existing ones stay untouched."""
@@ -202,7 +210,7 @@ class Guest:
 
     def list_directory(self, path: str, *, missing_ok: bool = False) -> tuple[str, ...]:
         """The names in a directory, sorted. With `missing_ok` one that is missing or no directory is empty."""
-        with _explained(path):
+        with explained(path):
             try:
                 with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
                     return _names(directory, path)
@@ -213,18 +221,23 @@ class Guest:
 
     def open_directory(self, path: str) -> int:
         """A descriptor of a directory; the caller closes it."""
-        with _explained(path):
+        with explained(path):
             return self._open(path, os.O_RDONLY | os.O_DIRECTORY)
 
     def chmod(self, path: str, mode: int) -> None:
         """Set the permission bits of a file or directory, its links followed."""
-        with _explained(path), self._changeable(path) as entry:
+        with explained(path), self._changeable(path) as entry:
             os.fchmod(entry, mode & 0o7777)
 
     def chown(self, path: str, uid: int, gid: int) -> None:
         """Set owner and group of a file or directory, its links followed."""
-        with _explained(path), self._changeable(path) as entry:
+        with explained(path), self._changeable(path) as entry:
             os.fchown(entry, uid, gid)
+
+    def _note(self, directory: int, name: str) -> None:
+        """Keep in mind that this entry of an open directory is ours now."""
+        root, place = (Path(f"/proc/self/fd/{descriptor}").readlink() for descriptor in (self._root, directory))
+        self.changed.add(f"/{(place / name).relative_to(root)}")
 
     def _mode(self, path: str) -> int | None:
         try:
@@ -233,7 +246,7 @@ class Guest:
         except OSError as error:
             if error.errno in {*_MISSING, errno.ELOOP, errno.ENAMETOOLONG}:
                 return None
-            with _explained(path):
+            with explained(path):
                 raise
 
     def _open(self, path: str, flags: int) -> int:
@@ -308,52 +321,22 @@ class Guest:
     def _make_one(self, path: str, ownership: Ownership) -> None:
         if self.is_dir(path):
             return
-        with _explained(path):
+        with explained(path):
             with self._parent(path) as (directory, name):
                 os.mkdir(name, 0o700, dir_fd=directory)
+                self._note(directory, name)
             with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as made:
                 os.fchown(made, ownership.uid, ownership.gid)
                 os.fchmod(made, ownership.mode & 0o7777)
 
 
-_CURES = {
-    errno.EPERM: "is immutable or append-only, or lies in such a directory (run chattr -ia on it in the image), "
-    "or on a file system without owners such as vfat (ask for none)",
-    errno.EROFS: "its file system is read-only; check it with fsck in the image",
-    errno.ENOSPC: "the guest's file system is full; use a larger disk or remove files from the image",
-    errno.EDQUOT: "a quota of the guest is used up; raise it in the image",
-    errno.EIO: "the file system cannot be read or written there; check the image with fsck",
-    errno.ELOOP: "its symbolic links lead nowhere; correct them in the image",
-    errno.ENAMETOOLONG: "the path is too long; shorten it",
-    errno.ENOENT: "does not exist, or its directory does not; create it in the image",
-    errno.ENOTDIR: "a part of the path is no directory; correct it in the image",
-    errno.EISDIR: "is a directory where a file belongs; remove it from the image",
-    errno.EEXIST: "something else already has this name; remove it from the image",
-    errno.EXDEV: "cannot be moved to another file system; keep both names on one file system of the image",
-}
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        cure = _CURES.get(error.errno or 0, f"{error.strerror}; check the image's file system")
-        raise GuestError(f"{_shown(path)}: {cure}") from error
-
-
-def _shown(path: str) -> str:
-    """A path for a message: it may come from the guest, so nothing but printable characters, and not too many."""
-    return "".join(char if char.isprintable() else "?" for char in path)[:200]
-
-
 def _check(path: str) -> None:
     if not path.startswith("/") or "\0" in path:
-        raise GuestError(f"{_shown(path)!r} is not an absolute path; begin it with / and leave out NUL characters")
+        raise GuestError(f"{shown(path)!r} is not an absolute path; begin it with / and leave out NUL characters")
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
-        raise GuestError(f"{_shown(path)!r} is no text that can be a path; write it in UTF-8") from error
+        raise GuestError(f"{shown(path)!r} is no text that can be a path; write it in UTF-8") from error
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -368,7 +351,7 @@ def _refuse_irregular(mode: int, path: str) -> None:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode):
         kind = "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-        raise GuestError(f"{_shown(path)}: is {kind} where a regular file belongs; replace it in the image")
+        raise GuestError(f"{shown(path)}: is {kind} where a regular file belongs; replace it in the image")
 
 
 def _read(file: int, path: str, limit: int) -> bytes:
@@ -378,7 +361,7 @@ def _read(file: int, path: str, limit: int) -> bytes:
         chunks.append(chunk)
         left -= len(chunk)
     if left == 0 or os.fstat(file).st_size > limit:
-        raise GuestError(f"{_shown(path)}: is larger than {limit} bytes; make it smaller in the image")
+        raise GuestError(f"{shown(path)}: is larger than {limit} bytes; make it smaller in the image")
     return b"".join(chunks)
 
 
@@ -388,5 +371,5 @@ def _names(directory: int, path: str) -> tuple[str, ...]:
         for entry in entries:
             found.append(entry.name)
             if len(found) > _LIST_LIMIT:
-                raise GuestError(f"{_shown(path)}: holds more than {_LIST_LIMIT} entries; clean it up in the image")
+                raise GuestError(f"{shown(path)}: holds more than {_LIST_LIMIT} entries; clean it up in the image")
     return tuple(sorted(found))

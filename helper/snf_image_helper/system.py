@@ -6,6 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from snf_image_shared.errors import GuestError
+
+WHOLE_DISK = 0  # the "partition" of a file system that has the disk for itself
+
 
 class OsFamily(StrEnum):
     """The values of the property OSFAMILY."""
@@ -18,9 +22,25 @@ class OsFamily(StrEnum):
     NETBSD = "netbsd"
 
 
+class Care(StrEnum):
+    """How the system takes what is ordered: tasks change its files, or Ignition does it at its first boot."""
+
+    TASKS = "tasks"
+    IGNITION = "ignition"
+
+
 @dataclass(frozen=True)
 class System:
-    """`root_partition` is its number in the partition table."""
+    """`root_partition` is its number in the partition table, or WHOLE_DISK.
+
+    `volume` names the logical volume "GROUP/NAME" of the root when that partition is LVM's, else it is "".
+    """
 
     family: OsFamily
     root_partition: int
+    volume: str = ""
+    care: Care = Care.TASKS
+
+
+class UnknownGuestError(GuestError):
+    """Nothing that can be customised was found: an encrypted root, an unknown layout. UNKNOWN_GUEST decides then."""

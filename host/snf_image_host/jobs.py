@@ -11,6 +11,7 @@ from snf_image_host.prologue import dump_properties
 from snf_image_host.qemu import disk_serial
 from snf_image_host.settings import Settings
 from snf_image_shared.job import JOB_VERSION, Job
+from snf_image_shared.properties import parse_properties
 
 _SEED = 64  # bytes of the host's randomness for the helper
 
@@ -23,7 +24,11 @@ def job_for(request: Request, settings: Settings, answer_file: str | None = None
         hostname=request.hostname,
         image_format=request.image.format,
         disks=tuple(disk_serial(index) for index in range(len(request.disks))),
-        properties={**dump_properties(request.image.format), **request.properties},
+        properties={
+            **parse_properties(settings.default_properties or "{}", "DEFAULT_PROPERTIES"),
+            **dump_properties(request.image.format),
+            **request.properties,
+        },
         personality=request.personality,
         nics=request.nics,
         secrets=replace(request.secrets, answer_file=answer_file),

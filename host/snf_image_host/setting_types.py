@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from snf_image_host import programs
 from snf_image_host.windows_timezones import windows_timezone
-from snf_image_shared.properties import NO, YES
+from snf_image_shared.errors import RequestError
+from snf_image_shared.properties import NO, YES, parse_properties
 
 FETCH_SCHEMES = ("http", "https", "ftp", "ftps", "file")
 IMAGE_SCHEMES = FETCH_SCHEMES[:-1]
@@ -114,6 +115,14 @@ def _networks(words: str) -> str:
     return words
 
 
+def _properties(text: str) -> str:
+    try:
+        parse_properties(text or "{}", "")
+    except RequestError as error:
+        raise ValueError(str(error).removeprefix("OS parameter : ")) from error
+    return text
+
+
 Schemes = Annotated[str, AfterValidator(_schemes)]
 ImageSchemes = Annotated[str, AfterValidator(_image_schemes)]
 Networks = Annotated[str, AfterValidator(_networks)]
@@ -122,6 +131,7 @@ Directory = Annotated[Path, AfterValidator(_absolute)]
 Program = Annotated[str, AfterValidator(_program)]
 NodeFile = Annotated[str, AfterValidator(_file)]
 Timezone = Annotated[str, AfterValidator(lambda name: windows_timezone(name) or name)]
+PropertySet = Annotated[str, AfterValidator(_properties)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 NicDefault = Literal["", "dhcp", "dhcpv6", "slaac", "slaac_dhcp", "dhcp+dhcpv6", "dhcp+slaac", "dhcp+slaac_dhcp"]

@@ -30,6 +30,7 @@ from snf_image_host.setting_types import (
     NicDefault,
     NodeFile,
     Program,
+    PropertySet,
     Schemes,
     Seconds,
     Timezone,
@@ -226,6 +227,11 @@ class Settings(BaseModel):
         default=False,
         description="yes: what an image does not fill of a disk is zeroed as well, so that nothing of its last owner "
         "is left. Otherwise only the first and the last MiB of a disk are.",
+    )
+    default_properties: PropertySet = Field(
+        default="",
+        description="Image properties of every instance, a JSON object; img_properties and inst_properties override "
+        'them one by one: {"TIMEZONE": "Europe/Athens", "UNKNOWN_GUEST": "deliver"}.',
     )
     dhcp_tags: str = Field(default="auto dhcp nfdhcpd", description="Tags of a Ganeti network that mean DHCP for IPv4.")
     stateful_dhcpv6_tags: str = Field(

@@ -11,6 +11,8 @@ from snf_image_helper.tasks import (
     assign_hostname,
     change_machine_id,
     change_password,
+    configure_boot,
+    configure_locale,
     configure_network,
     delete_ssh_keys,
     enforce_personality,
@@ -18,6 +20,7 @@ from snf_image_helper.tasks import (
     filesystem_resize_unmounted,
     fix_partition_table,
     initialize_datasource,
+    reset_identity,
     run_custom_task,
     selinux_autorelabel,
 )
@@ -32,13 +35,16 @@ ON_GUEST: tuple[Task[Guest], ...] = (
     filesystem_resize_mounted.TASK,
     add_swap.TASK,
     assign_hostname.TASK,
+    reset_identity.TASK,
     change_machine_id.TASK,
     change_password.TASK,
     configure_network.TASK,
     delete_ssh_keys.TASK,
-    selinux_autorelabel.TASK,
+    configure_locale.TASK,
+    configure_boot.TASK,
     enforce_personality.TASK,
     run_custom_task.TASK,
+    selinux_autorelabel.TASK,  # last: it labels what all others have changed
 )
 
 ON_RELEASED_DISK: tuple[Task[Disk], ...] = ()

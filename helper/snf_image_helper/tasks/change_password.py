@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 
-from snf_image_helper import cloud_init, sshd_config
+from snf_image_helper import cloud_init_users, sshd_config
 from snf_image_helper.accounts import User, find_user
-from snf_image_helper.cloud_init import Json
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.passwords import change_shadow, check_hash, hash_password, method_of, parse_method
 from snf_image_helper.reporter import Reporter
@@ -28,7 +27,8 @@ def change_password(guest: Guest, job: Job, report: Reporter) -> None:
     users = _users(job, report)
     keys = parse_keys(job.secrets.authorized_keys or "")
     if job.wishes.flag("CLOUD_INIT"):
-        _leave_to_cloud_init(guest, job, users, keys)
+        hashes = {user: _hash(job, guest, "") for user in users} if _sets_password(job) else {}
+        cloud_init_users.leave(guest, hashes, keys, debug=job.cloud_init_debug)
         return
     if _sets_password(job):
         _change_shadow(guest, job, users)
@@ -132,31 +132,6 @@ def _make_key_directory(guest: Guest, directory: str, user: User) -> None:
     if not guest.is_link(directory):
         guest.chmod(directory, 0o700)
         guest.chown(directory, user.uid, user.gid)
-
-
-def _leave_to_cloud_init(guest: Guest, job: Job, users: tuple[str, ...], keys: tuple[str, ...]) -> None:
-    """Only a hash ever reaches the guest's disk, and the file with it goes away at the first boot."""
-    if _sets_password(job):
-        hashes = {user: _hash(job, guest, "") for user in users}
-        # A list is what every cloud-init takes, but only for true hashes: "!" there would be a password.
-        pairs = "".join(f"{user}:{hashed}\n" for user, hashed in hashes.items() if hashed.startswith("$"))
-        others = [{"name": u, "password": h, "type": "hash"} for u, h in hashes.items() if not h.startswith("$")]
-        chpasswd: dict[str, Json] = {"expire": False}
-        if pairs:
-            chpasswd["list"] = pairs
-        if others:
-            chpasswd["users"] = others
-        path = cloud_init.write_configuration(
-            guest, "50ChangePassword", {"ssh_pwauth": True, "chpasswd": chpasswd}, mode=0o600
-        )
-        cloud_init.write_script(
-            guest,
-            f"rm_{path.rpartition('/')[2]}.sh",
-            (f"rm -f -- {cloud_init.quote(path)}",),
-            debug=job.cloud_init_debug,
-        )
-    if keys:
-        cloud_init.add_meta_data(guest, {"public-keys": keys})
 
 
 def _skip(job: Job) -> str | None:

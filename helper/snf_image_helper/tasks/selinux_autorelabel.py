@@ -22,6 +22,6 @@ TASK: Task[Guest] = Task(
     "SELinuxAutorelabel",
     selinux_autorelabel,
     families=LINUX_ONLY,
-    after=(MOUNT_IMAGE,),
+    after=(MOUNT_IMAGE, "EnforcePersonality", "RunCustomTask"),
     decides="only in Red Hat's family",
 )

@@ -251,3 +251,15 @@ def test_a_closed_guest_is_a_programmers_mistake(tmp_path: Path) -> None:
     guest.close()
     with pytest.raises(ValueError, match="closed"):
         guest.exists("/")
+
+
+def test_what_was_written_made_or_renamed_is_kept_in_mind_without_links(tmp_path: Path) -> None:
+    with guest_in(tmp_path / "guest", {"/usr/etc/old": "x", "/etc/kept": "y"}) as guest:
+        guest.symlink("usr/etc", "/settings")
+        guest.changed.clear()
+        guest.write_text("/settings/old", "new")
+        guest.write_texts({"/settings/../new": "new"})
+        guest.make_directory("/settings/a/b")
+        guest.rename("/etc/kept", "/etc/moved")
+        guest.symlink("nowhere", "/etc/link")
+        assert guest.changed == {"/usr/etc/old", "/usr/new", "/usr/etc/a", "/usr/etc/a/b", "/etc/moved", "/etc/link"}

@@ -8,8 +8,12 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from provider import Instance
 from snf_image_host.assignments import parse_assignments
+from snf_image_host.ganeti import Request
+from snf_image_host.jobs import job_for
 from snf_image_host.obsolete import OBSOLETE
 from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS
 from snf_image_host.setting_types import Accelerator, ConfigDevice
@@ -274,3 +278,16 @@ def test_a_variant_is_a_name_and_never_a_path(tmp_path: Path, variant: str) -> N
 def test_a_file_that_is_no_configuration_is_told_by_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"^{tmp_path / MAIN}, line 2: "):
         load(tmp_path, main="A=1\nif true; then\n")
+
+
+def test_properties_preset_for_all_instances_are_overridden_one_by_one() -> None:
+    env = Instance("vm1.example.com", (Path("/dev/null"),)).environment()
+    parameters = {"IMG_ID": "x", "IMG_FORMAT": "diskdump", "INST_PROPERTIES": '{"LOCALE": "C"}'}
+    settings = Settings(default_properties='{"timezone": "Europe/Athens", "locale": "el_GR.UTF-8"}')
+    request = Request.from_environment(env, settings, parameters)
+    assert job_for(request, settings).properties == {"TIMEZONE": "Europe/Athens", "LOCALE": "C"}
+
+
+def test_preset_properties_that_are_no_object_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"not a JSON object"):
+        Settings(default_properties="[1]")
