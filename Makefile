@@ -31,17 +31,7 @@ demo: setup ## Deploy a real Debian image as an instance and log into it (root; 
 
 .PHONY: test
 test: setup check helper-image ## Run everything: style, types, unit tests, real clusters, helper VMs and guests (root)
-	@# The clusters are machines of their own and mostly wait: they run beside the tests that look at their own files alone.
-	log=$(CACHE)/clusters.log status=0
-	$(BIN)/pytest -m ganeti --durations=10 > "$$log" 2>&1 & clusters=$$!
-	trap 'kill $$clusters 2> /dev/null || true' EXIT
-	$(BIN)/pytest -m "not vm and not ganeti" --durations=10 || status=1
-	wait $$clusters || status=1
-	trap - EXIT
-	cat "$$log"
-	# These look for what is left on the whole machine.
-	$(BIN)/pytest -m vm --durations=10 || status=1
-	exit $$status
+	$(BIN)/python tests/lanes.py
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Run only the tests that need no virtual machine
