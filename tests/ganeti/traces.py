@@ -40,16 +40,23 @@ class Traces:
             frozenset(program for program in programs(node).values() if not _is_ganetis(program)),
         )
 
+    def beyond(self, before: Traces) -> list[str]:
+        """What is here now, and was not `before`."""
+        pairs = (
+            (self.mounts, before.mounts),
+            (self.loops, before.loops),
+            (self.processes, before.processes),
+            (self.files, before.files),
+        )
+        return [trace for now, then in pairs for trace in sorted(now - then)]
+
 
 def check_nothing_left(node: Node, before: Traces) -> None:
-    """Fail unless everything looks as it did `before`, or soon does."""
+    """Fail if anything is there that was not there `before`, and stays."""
     deadline = time.monotonic() + _PATIENCE
-    while (after := Traces.now(node)) != before and time.monotonic() < deadline:
+    while (left := Traces.now(node).beyond(before)) and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert sorted(after.mounts - before.mounts) == []
-    assert sorted(after.loops - before.loops) == []
-    assert sorted(after.processes - before.processes) == []
-    assert sorted(after.files - before.files) == []
+    assert left == []
 
 
 def programs(node: Node) -> dict[int, str]:

@@ -16,12 +16,12 @@ from snf_image_host.leash import leash
 PROJECT = Path(__file__).resolve().parents[3]
 # A program that asks nobody to be told of its parent's death, as bwrap does not in its first moments.
 HOLDER = f"""
-import subprocess, sys
+import os, subprocess, sys
 sys.path[:0] = [{str(PROJECT / "host")!r}, {str(PROJECT / "shared")!r}]
 from snf_image_host.leash import leash
 with leash() as held:
     child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; sleep 600"], pass_fds=[held], start_new_session=True)
-    print(child.pid, flush=True)
+    os.write(1, b"%d\\n" % child.pid)  # in one piece: the child writes there, too
     sys.stdin.read()
 """
 
