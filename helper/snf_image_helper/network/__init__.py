@@ -8,31 +8,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
-from snf_image_helper.network import ifupdown, name_servers, netplan, networkd, networkmanager
+from snf_image_helper.network import (
+    alpine,
+    dhcpcd,
+    ifcfg,
+    ifupdown,
+    name_servers,
+    netifrc,
+    netplan,
+    networkd,
+    networkmanager,
+    wicked,
+)
 from snf_image_helper.network.cards import Card
-from snf_image_helper.network.rendering import Facts, Rendered
+from snf_image_helper.network.rendering import Facts, Rendered, Renderer
 from snf_image_shared.properties import Properties
-
-
-class Renderer(StrEnum):
-    """The network software that the helper can write for."""
-
-    NETPLAN = "netplan"
-    NETWORKD = "networkd"
-    IFUPDOWN = "ifupdown"
-    NETWORKMANAGER = "networkmanager"
-
 
 RENDERERS: Mapping[Renderer, Callable[[tuple[Card, ...], Facts], Rendered]] = {
     Renderer.NETPLAN: netplan.render,
     Renderer.NETWORKD: networkd.render,
     Renderer.IFUPDOWN: ifupdown.render,
     Renderer.NETWORKMANAGER: networkmanager.render,
+    Renderer.IFCFG: ifcfg.render,
+    Renderer.WICKED: wicked.render,
+    Renderer.NETIFRC: netifrc.render,
+    Renderer.ALPINE: alpine.render,
+    Renderer.DHCPCD: dhcpcd.render,
 }
+__all__ = ["RENDERERS", "Renderer", "choose", "chosen", "facts_for", "files_for", "is_enabled"]
 
 
 def choose(guest: Guest) -> Renderer | None:
@@ -87,6 +93,8 @@ def facts_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Fact
             return Facts(old, _matches_mac(guest), Distro.of(guest).family is not Family.ALPINE)
         case Renderer.NETWORKMANAGER:
             return Facts(_profiles(guest, cards))
+        case Renderer.IFCFG | Renderer.WICKED | Renderer.NETIFRC | Renderer.ALPINE | Renderer.DHCPCD:
+            return Facts()
 
 
 def is_enabled(guest: Guest, unit: str) -> bool:

@@ -5,9 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 HEADER = "# Written by snf-image when this instance was deployed.\n"
 BACKUP = ".snf-image-bak"
+
+
+class Renderer(StrEnum):
+    """The network software that the helper can write for."""
+
+    NETPLAN = "netplan"
+    NETWORKD = "networkd"
+    IFUPDOWN = "ifupdown"
+    NETWORKMANAGER = "networkmanager"
+    IFCFG = "ifcfg"
+    WICKED = "wicked"
+    NETIFRC = "netifrc"
+    ALPINE = "alpine"
+    DHCPCD = "dhcpcd"
 
 
 @dataclass(frozen=True)

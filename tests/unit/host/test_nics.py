@@ -43,6 +43,7 @@ MATRIX = list(
 )
 
 
+@pytest.mark.row(175)
 @pytest.mark.parametrize(("ip", "subnet", "gateway", "gateway6", "subnet6", "tag"), MATRIX)
 def test_every_case_of_the_table(ip: str, subnet: str, gateway: str, gateway6: str, subnet6: str, tag: str) -> None:
     nic = one(
@@ -76,11 +77,13 @@ def test_every_case_of_the_table(ip: str, subnet: str, gateway: str, gateway6: s
     )
 
 
+@pytest.mark.row(175)
 @pytest.mark.parametrize("tags", ["dhcpv6 nfdhcpd", "nfdhcpd dhcpv6", "stateless_dhcpv6 x stateful_dhcpv6"])
 def test_stateful_wins_in_whatever_order_a_network_carries_both_kinds_of_tag(tags: str) -> None:
     assert one(NETWORK_GATEWAY6="fe80::1", NETWORK_TAGS=tags).ipv6 is Ipv6Method.DHCP
 
 
+@pytest.mark.row(176)
 def test_the_administrator_names_the_tags() -> None:
     settings = SETTINGS.model_copy(
         update={"dhcp_tags": "red", "stateful_dhcpv6_tags": "green", "stateless_dhcpv6_tags": "blue gold"}
@@ -105,6 +108,7 @@ DEFAULTS = {
 }
 
 
+@pytest.mark.row(177)
 @pytest.mark.parametrize("default", DEFAULTS)
 def test_an_only_card_that_nothing_is_known_of_gets_the_default(default: str) -> None:
     settings = SETTINGS.model_copy(update={"default_nic_config": default})
@@ -113,6 +117,7 @@ def test_an_only_card_that_nothing_is_known_of_gets_the_default(default: str) ->
     assert (nic.mac, nic.model, nic.address4) == (MAC, "paravirtual", None)
 
 
+@pytest.mark.row(177)
 @pytest.mark.parametrize("known", [{"IP": "192.0.2.7"}, {"NETWORK_GATEWAY6": "fe80::1"}])
 def test_an_only_card_that_something_is_known_of_gets_no_default(known: dict[str, str]) -> None:
     settings = SETTINGS.model_copy(update={"default_nic_config": "dhcp+dhcpv6"})
@@ -120,6 +125,7 @@ def test_an_only_card_that_something_is_known_of_gets_no_default(known: dict[str
     assert (nic.ipv4, nic.ipv6) != DEFAULTS["dhcp+dhcpv6"]
 
 
+@pytest.mark.row(177)
 def test_two_cards_that_nothing_is_known_of_stay_without_an_address() -> None:
     assert nics({}, {}) == (Nic(MAC), Nic(mac(1)))
 
@@ -128,6 +134,7 @@ def test_no_card_is_no_card() -> None:
     assert nics_from_environment({}, SETTINGS) == nics_from_environment({"NIC_COUNT": "0"}, SETTINGS) == ()
 
 
+@pytest.mark.row(178)
 def test_seven_cards_of_all_kinds_are_each_decided_alone_and_in_order() -> None:
     subnet = {"NETWORK_SUBNET": "198.51.100.0/25", "NETWORK_GATEWAY": "198.51.100.1"}
     found = nics(

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Golden files: tests/golden_network/<renderer>/<input>.txt holds all that a renderer writes for an input.
+
+To accept what the code does now, run with GOLDEN_UPDATE=1 and read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from network_inputs import INPUTS
+from snf_image_helper.network import RENDERERS, Renderer, netplan
+from snf_image_helper.network.cards import Card, cards_of
+from snf_image_helper.network.rendering import Facts, FileContent, Rendered
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden_network"
+
+
+def with_facts(renderer: Renderer, facts: Facts) -> Callable[[tuple[Card, ...]], Rendered]:
+    return lambda cards: RENDERERS[renderer](cards, facts)
+
+
+def for_cloud_init(cards: tuple[Card, ...]) -> Rendered:
+    text = json.dumps({"version": 2, "ethernets": netplan.for_cloud_init(cards)}, indent=1) + "\n"
+    return Rendered({"network-config": FileContent(text, 0o600)})
+
+
+WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
+    **{str(renderer): with_facts(renderer, Facts()) for renderer in RENDERERS},
+    # ifupdown before 0.8.35, which knows cards by their names alone.
+    "ifupdown-by-name": with_facts(Renderer.IFUPDOWN, Facts(matches_mac=False)),
+    "netplan-networkmanager": with_facts(Renderer.NETPLAN, Facts(backend="NetworkManager")),
+    "cloud-init": for_cloud_init,
+}
+CASES = [(writer, name) for writer in WRITERS for name in INPUTS]
+
+
+@pytest.mark.row(178, 179, 180, 181, 182, 185)
+@pytest.mark.parametrize(("writer", "name"), CASES)
+def test_the_files_are_the_golden_ones(writer: str, name: str) -> None:
+    found = picture(WRITERS[writer](cards_of(INPUTS[name])))
+    golden = GOLDEN / writer / f"{name}.txt"
+    if os.environ.get("GOLDEN_UPDATE"):
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(found)
+    assert found == golden.read_text()
+
+
+def test_no_golden_file_is_left_over() -> None:
+    files = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*.txt")}
+    assert files == {f"{writer}/{name}.txt" for writer, name in CASES}
+
+
+def picture(rendered: Rendered) -> str:
+    """Each file's path and permission bits, and under it its text."""
+    return "\n".join(f"==> {path} {file.mode:04o}\n{file.text}" for path, file in sorted(rendered.files.items()))
