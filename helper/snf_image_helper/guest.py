@@ -37,8 +37,8 @@ class Guest:
     """The guest's file tree. Paths are `str`, begin with "/" and mean what they would mean to the booted guest.
 
     `mounts` maps guest mount points to devices; the mounting code fills it. `changed` are the files, directories and
-    links that were written or made, by names without a link in them. Use as a context manager or call close() before
-    the root is unmounted. Every method raises GuestError, with the path and the cure, for whatever fails.
+    links that were written or made, by names without a link in them; `programs_ran` is set when a tenant's program may
+    have changed more. Use as a context manager or call close() before the root is unmounted. Every method raises GuestError, with the path and the cure, for whatever fails.
     """
 
     def __init__(self, root: str, disk: Disk, system: System) -> None:
@@ -47,6 +47,7 @@ class Guest:
         self.system = system
         self.mounts: dict[str, str] = {}
         self.changed: set[str] = set()
+        self.programs_ran = False
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Guest:

@@ -51,6 +51,7 @@ def run_program(content: bytes, arguments: tuple[str, ...], guest: Guest, job: J
     """
     # A script without #! is a shell's, as execvp(3) and the shell that started it in snf-image 0.23 have it.
     shell = () if content.startswith(_STARTED_BY_KERNEL) else ("bash",)
+    guest.programs_ran = True
     with program_file(content) as path:
         try:
             done = run(

@@ -85,6 +85,13 @@ def test_an_empty_property_does_not_hide_what_was_found_out(tmp_path: Path) -> N
         assert text(guest, "/family") == "linux\n"
 
 
+def test_it_is_kept_in_mind_that_a_program_may_have_changed_anything(tmp_path: Path) -> None:
+    with guest_in(tmp_path) as guest:
+        assert not guest.programs_ran
+        perform(TASK, guest, CUSTOM_TASK=encoded("true"))
+        assert guest.programs_ran
+
+
 def test_its_output_is_shown_on_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with guest_in(tmp_path) as guest:
         perform(TASK, guest, CUSTOM_TASK=encoded("echo out; echo err >&2"))
