@@ -26,7 +26,7 @@ NETWORKD_TEMPLATE = "/etc/systemd/network/80-template-dhcp.network"
 _MIB = 1280
 _ROOT_START = 128 * SECTORS_PER_MIB
 _MBR_GAP = grub.Gap(1, 2047)
-_PACKAGES = (
+PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "libpam-systemd", "kmod", "iproute2", "e2fsprogs", "openssh-server"),
     *("linux-image-cloud-amd64", "initramfs-tools", "lz4", "login", "procps"),
 )
@@ -34,15 +34,15 @@ _PACKAGES = (
 _INITRD_HOOK = (
     'mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"'
     ' && printf "MODULES=list\\nCOMPRESS=lz4\\n" >"$1/etc/initramfs-tools/conf.d/template"'
-    ' && printf "virtio_pci\\nvirtio_blk\\next4\\n" >"$1/usr/share/initramfs-tools/modules.d/template"'
+    ' && printf "%s\\n" virtio_pci virtio_blk {} >"$1/usr/share/initramfs-tools/modules.d/template"'
 )
-_MASKED = (
+MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "man-db.timer", "fstrim.timer"),
     *("e2scrub_all.timer", "e2scrub_reap.service", "systemd-networkd-wait-online.service", "modprobe@drm.service"),
     *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "sys-kernel-debug.mount", "dev-hugepages.mount"),
     *("sys-kernel-tracing.mount", "systemd-tmpfiles-clean.timer", "kmod-static-nodes.service", "ldconfig.service"),
 )
-_CMDLINE = "console=tty0 console=ttyS0,115200 quiet"
+CMDLINE = "console=tty0 console=ttyS0,115200 quiet"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Distribution:
 
 TRIXIE = Distribution(
     suite="trixie",
-    packages=_PACKAGES,
+    packages=PACKAGES,
     # The numbers of Debian's own cloud images: the root is 1 and lies last.
     table=Table(
         TableType.GPT,
@@ -87,7 +87,7 @@ TRIXIE = Distribution(
 )
 BOOKWORM = Distribution(
     suite="bookworm",
-    packages=(*_PACKAGES, "ifupdown", "isc-dhcp-client"),
+    packages=(*PACKAGES, "ifupdown", "isc-dhcp-client"),
     table=Table(
         TableType.MBR,
         "0x5eed0c12",
@@ -112,15 +112,20 @@ def debian(suite: str, cache: Path) -> Path:
     return cached(cache, f"debian-{suite}", recipe, lambda scratch: _build(distribution, scratch))
 
 
+def initrd_hook(*modules: str) -> str:
+    """Give the hook that makes the initrd a small and quick one, with these kernel modules beside those of the disk."""
+    return _INITRD_HOOK.format(" ".join(modules))
+
+
 def _build(distribution: Distribution, scratch: Path) -> Path:
     root, disk = scratch / "root", scratch / "disk.raw"
-    bootstrap(Recipe(distribution.suite, "minbase", distribution.packages, (_INITRD_HOOK,)), root)
+    bootstrap(Recipe(distribution.suite, "minbase", distribution.packages, (initrd_hook("ext4"),)), root)
     _dress(distribution, root)
     create_disk(disk, distribution.table)
     write_file_system(disk, distribution.root, _make_root(root), scratch)
     if distribution.esp:
         write_file_system(disk, distribution.esp, _make_esp(scratch), scratch)
-    grub.install_bios(disk, distribution.core, ROOT_UUID, scratch)
+    grub.install_bios(disk, distribution.core, grub.Home(ROOT_UUID), scratch)
     return disk
 
 
@@ -140,7 +145,7 @@ def _dress(distribution: Distribution, root: Path) -> None:
         path.write_text(text)
     (root / "boot/efi").mkdir()
     in_root(root, "passwd", "--lock", "root")
-    in_root(root, "systemctl", "--quiet", "mask", *_MASKED)
+    in_root(root, "systemctl", "--quiet", "mask", *MASKED)
     if distribution.enabled:
         in_root(root, "systemctl", "--quiet", "enable", *distribution.enabled)
 
@@ -158,7 +163,7 @@ def _grub_cfg() -> str:
         "set timeout=0\n"
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
         f"menuentry 'Debian GNU/Linux' {{\n"
-        f"  linux /vmlinuz root=UUID={ROOT_UUID} ro {_CMDLINE}\n  initrd /initrd.img\n}}\n"
+        f"  linux /vmlinuz root=UUID={ROOT_UUID} ro {CMDLINE}\n  initrd /initrd.img\n}}\n"
     )
 
 
@@ -171,5 +176,5 @@ def _make_root(root: Path) -> FileSystem:
 def _make_esp(scratch: Path) -> FileSystem:
     loader = scratch / "esp/EFI/BOOT/BOOTX64.EFI"
     loader.parent.mkdir(parents=True)
-    loader.write_bytes(grub.uefi_loader(ROOT_UUID, scratch))
+    loader.write_bytes(grub.uefi_loader(grub.Home(ROOT_UUID), scratch))
     return FileSystem(Kind.VFAT, ESP_UUID, (Content(scratch / "esp"),), label="ESP")

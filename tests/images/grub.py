@@ -17,7 +17,7 @@ from snf_image_shared.process import run
 _PLATFORM = Path("/usr/lib/grub/i386-pc")
 _BIOS_MODULES = ("biosdisk",)
 _UEFI_MODULES = ("efi_gop", "fat")
-_MODULES = ("part_gpt", "part_msdos", "ext2", "search", "search_fs_uuid", "linux", "normal", "configfile", "serial")
+_MODULES = ("part_gpt", "part_msdos", "search", "search_fs_uuid", "linux", "normal", "configfile", "serial")
 # In boot.img: where the partition table and its signature begin, which the disk keeps.
 _TABLE = 0x1B8
 _KERNEL_SECTOR = 0x5C
@@ -34,9 +34,18 @@ class Gap:
     sectors: int
 
 
-def install_bios(disk: Path, gap: Gap, root_uuid: str, scratch: Path) -> None:
-    """Make `disk` start through GRUB's BIOS loader the `/boot/grub/grub.cfg` of the file system `root_uuid`."""
-    core = _image("i386-pc", _BIOS_MODULES + _MODULES, root_uuid, scratch)
+@dataclass(frozen=True)
+class Home:
+    """Where grub.cfg lies: the file system's UUID, GRUB's module that reads it, and the directory from its top."""
+
+    uuid: str
+    module: str = "ext2"
+    directory: str = "/boot/grub"
+
+
+def install_bios(disk: Path, gap: Gap, home: Home, scratch: Path) -> None:
+    """Make `disk` start through GRUB's BIOS loader what the grub.cfg in `home` says."""
+    core = _image("i386-pc", _BIOS_MODULES, home, scratch)
     if -(-len(core) // SECTOR) > gap.sectors:
         raise ValueError(f"core.img has {len(core)} bytes, the gap {gap.sectors} sectors")
     with disk.open("r+b") as file:
@@ -47,9 +56,9 @@ def install_bios(disk: Path, gap: Gap, root_uuid: str, scratch: Path) -> None:
         file.write(placed_core(core, gap.start))
 
 
-def uefi_loader(root_uuid: str, scratch: Path) -> bytes:
-    """Give a `BOOTX64.EFI` that starts the `/boot/grub/grub.cfg` of the file system `root_uuid`."""
-    return _image("x86_64-efi", _UEFI_MODULES + _MODULES, root_uuid, scratch)
+def uefi_loader(home: Home, scratch: Path) -> bytes:
+    """Give a program for UEFI, of whatever name, that starts what the grub.cfg in `home` says."""
+    return _image("x86_64-efi", _UEFI_MODULES, home, scratch)
 
 
 def boot_sector(boot_img: bytes, table: bytes, core_sector: int) -> bytes:
@@ -63,8 +72,9 @@ def placed_core(core: bytes, sector: int) -> bytes:
     return core[:_BLOCK_LIST] + struct.pack("<QHH", sector + 1, others, _SEGMENT) + core[SECTOR:]
 
 
-def _image(platform: str, modules: tuple[str, ...], root_uuid: str, scratch: Path) -> bytes:
+def _image(platform: str, modules: tuple[str, ...], home: Home, scratch: Path) -> bytes:
     early, image = scratch / "early.cfg", scratch / "core.img"
-    early.write_text(f"search.fs_uuid {root_uuid} root\nset prefix=($root)/boot/grub\n")
-    run(["grub-mkimage", "-O", platform, "-c", str(early), "-p", "/boot/grub", "-o", str(image), *modules])
+    early.write_text(f"search.fs_uuid {home.uuid} root\nset prefix=($root){home.directory}\n")
+    argv = ["grub-mkimage", "-O", platform, "-c", str(early), "-p", home.directory, "-o", str(image)]
+    run([*argv, *modules, *_MODULES, home.module])
     return image.read_bytes()

@@ -232,13 +232,13 @@ def _build(wanted: Layout, archive: Path, scratch: Path) -> Path:
     for volume in sorted(
         wanted.volumes, key=lambda each: each.mount_point.count("/") + len(each.mount_point), reverse=True
     ):
-        contents = _contents(volume, root, scratch)
-        system = FileSystem(volume.kind, volume.uuid, contents, volume.label)
+        system = FileSystem(volume.kind, volume.uuid, contents(volume, root, scratch), volume.label)
         write_file_system(disk, wanted.table.partition(volume.partition), system, scratch)
     return disk
 
 
-def _contents(volume: Volume, root: Path, scratch: Path) -> tuple[Content, ...]:
+def contents(volume: Volume, root: Path, scratch: Path) -> tuple[Content, ...]:
+    """Give what belongs on the volume, which leaves the tree `root`: take the deepest mount points first."""
     if not volume.subvolumes:
         return (Content(_taken_out(volume.mount_point, root, scratch)),)
     below_first = sorted(volume.subvolumes.items(), reverse=True)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that boot: the stacks of `stacks` on disks that boot each in a way of its own, as templates of a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from images import grub
+from images.bootstrap import Recipe, bootstrap, in_root
+from images.cache import cached
+from images.distribution import CMDLINE, MASKED, initrd_hook
+from images.file_systems import FileSystem, Kind, write_file_system
+from images.layouts import Volume, contents
+from images.lvm import Group
+from images.partitions import SECTORS_PER_MIB, Partition, Table, TableType, Type, create_disk, last_size
+from images.stacks import STACKS, Stack
+
+HOSTNAME = "template"
+MACHINE_ID = "5e1f0c0ffee04badbe11ab1edecade03"
+# An ordinary user of every guest, uid and gid 1000, whose password is locked.
+USER = "debian"
+REMOVABLE = "EFI/BOOT/BOOTX64.EFI"
+_VENDOR = "EFI/debian/grubx64.efi"
+_MIB = 1536
+_PACKAGES = ("udev", "dbus", "kmod", "iproute2", "iputils-ping", "e2fsprogs", "openssh-server", "tzdata", "login")
+_KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "lz4", "procps")
+_TOOLS = {Kind.EXT4: (), Kind.XFS: ("xfsprogs",), Kind.BTRFS: ("btrfs-progs",)}
+_GRUB_MODULES = {Kind.EXT4: "ext2", Kind.XFS: "xfs", Kind.BTRFS: "btrfs"}
+# Older than what the GRUB of Debian 12, which may be the one that reads this, can read.
+_OPTIONS = {
+    Kind.EXT4: ("-O", "^metadata_csum_seed,^orphan_file"),
+    Kind.XFS: ("-c", "options=/usr/share/xfsprogs/mkfs/lts_5.10.conf"),
+}
+_DEFAULT_GRUB = """GRUB_DEFAULT=0
+GRUB_TIMEOUT=0
+GRUB_DISTRIBUTOR=`( . /etc/os-release && echo ${NAME} )`
+GRUB_CMDLINE_LINUX_DEFAULT="quiet"
+GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200"
+"""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """`volumes` has the root first; `core` is where GRUB's core image lies, if the disk boots by BIOS.
+
+    `loaders` are the files of the EFI system partition that hold GRUB for UEFI; `group` lies on partition 3.
+    """
+
+    table: Table
+    volumes: tuple[Volume, ...]
+    core: grub.Gap | None = None
+    loaders: tuple[str, ...] = ()
+    group: Group | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """File system of the root."""
+        return self.volumes[0].kind
+
+    @property
+    def boot(self) -> Volume:
+        """What holds /boot."""
+        return next((volume for volume in self.volumes if volume.mount_point == "/boot"), self.volumes[0])
+
+    def place(self, volume: Volume) -> Partition:
+        """Where on the disk the volume lies; the root lies in the volume group where there is one."""
+        partition = self.table.partition(volume.partition)
+        return self.group.area(partition) if self.group and volume.mount_point == "/" else partition
+
+
+@dataclass(frozen=True)
+class Image:
+    """A name of `stacks.STACKS` and of DISKS."""
+
+    stack: str
+    disk: str
+
+
+def _gpt(*partitions: Partition) -> Table:
+    return Table(TableType.GPT, "6D1C0B52-7B5A-4E3A-9E55-3C2B6A9D1303", _MIB, partitions)
+
+
+def _part(number: int, start_mib: int, size_mib: int, kind: Type) -> Partition:
+    return Partition(number, start_mib * SECTORS_PER_MIB, size_mib * SECTORS_PER_MIB, kind)
+
+
+def _last(number: int, start_mib: int, kind: Type, table: TableType = TableType.GPT) -> Partition:
+    start = start_mib * SECTORS_PER_MIB
+    return Partition(number, start, last_size(table, _MIB, start), kind, bootable=table is TableType.MBR)
+
+
+_GROUP = Group("template", "root")
+_IN_BIOS_BOOT = grub.Gap(SECTORS_PER_MIB, 3 * SECTORS_PER_MIB)
+_UEFI = _gpt(_part(1, 1, 124, Type.ESP), _last(2, 125, Type.LINUX_ROOT))
+_XFS = (Volume(2, Kind.XFS, "/"), Volume(1, Kind.VFAT, "/boot/efi", label="ESP"))
+DISKS = {
+    "bios-mbr-ext4": Disk(
+        Table(TableType.MBR, "0x5eed0013", _MIB, (_last(1, 1, Type.MBR_LINUX, TableType.MBR),)),
+        (Volume(1, Kind.EXT4, "/"),),
+        core=grub.Gap(1, 2047),
+    ),
+    # The numbers of Debian's own cloud images: the root is 1 and lies last.
+    "bios-gpt-ext4": Disk(
+        _gpt(_part(14, 1, 3, Type.BIOS_BOOT), _part(15, 4, 124, Type.ESP), _last(1, 128, Type.LINUX_ROOT)),
+        (Volume(1, Kind.EXT4, "/"), Volume(15, Kind.VFAT, "/boot/efi", label="ESP")),
+        core=_IN_BIOS_BOOT,
+        loaders=(REMOVABLE, _VENDOR),
+    ),
+    "bios-gpt-btrfs": Disk(
+        _gpt(_part(1, 1, 3, Type.BIOS_BOOT), _last(2, 4, Type.LINUX)),
+        (Volume(2, Kind.BTRFS, "/", subvolumes={"/": "@", "/home": "@home"}),),
+        core=_IN_BIOS_BOOT,
+    ),
+    "uefi-gpt-xfs": Disk(_UEFI, _XFS, loaders=(REMOVABLE, _VENDOR)),
+    # Boots only where the firmware remembers what an installer told it, which no clone's firmware does.
+    "uefi-gpt-xfs-vendor": Disk(_UEFI, _XFS, loaders=(_VENDOR,)),
+    "bios-gpt-lvm": Disk(
+        _gpt(_part(1, 1, 3, Type.BIOS_BOOT), _part(2, 4, 192, Type.LINUX), _last(3, 196, Type.LINUX_LVM)),
+        (Volume(3, Kind.EXT4, "/", source=_GROUP.device), Volume(2, Kind.EXT4, "/boot")),
+        core=_IN_BIOS_BOOT,
+        group=_GROUP,
+    ),
+}
+IMAGES: Mapping[str, Image] = {
+    "ifupdown": Image("ifupdown", "bios-mbr-ext4"),
+    "sysvinit": Image("sysvinit", "bios-mbr-ext4"),
+    "networkd": Image("networkd", "uefi-gpt-xfs"),
+    "netplan-networkd": Image("netplan-networkd", "bios-gpt-lvm"),
+    "netplan-networkmanager": Image("netplan-networkmanager", "bios-gpt-btrfs"),
+    "networkmanager": Image("networkmanager", "uefi-gpt-xfs-vendor"),
+    "cloud-init": Image("cloud-init", "bios-gpt-ext4"),
+}
+
+
+def guest_image(name: str, cache: Path) -> Path:
+    """Give the read-only raw image of that name in IMAGES, building it on the first call.
+
+    Building takes root, the mirror and one to two minutes. Raises ProcessError.
+    """
+    recipe = ("guests", "stacks", "distribution", "bootstrap", "file_systems", "grub", "layouts", "lvm", "partitions")
+    return cached(cache, f"guest-{name}", recipe, lambda scratch: _build(IMAGES[name], scratch))
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A bootstrapped root that becomes an image; `kernel` is the version of its only one."""
+
+    root: Path
+    stack: Stack
+    disk: Disk
+    kernel: str = field(default="")
+
+
+def _build(image: Image, scratch: Path) -> Path:
+    stack, disk = STACKS[image.stack], DISKS[image.disk]
+    root, file = scratch / "root", scratch / "disk.raw"
+    packages = (
+        *_PACKAGES,
+        *stack.init,
+        *_KERNEL,
+        *stack.packages,
+        *_TOOLS[disk.kind],
+        *(("lvm2",) if disk.group else ()),
+    )
+    modules = (disk.kind, *(("dm_mod",) if disk.group else ()))
+    bootstrap(Recipe(stack.suite, "minbase", packages, (initrd_hook(*modules),)), root)
+    (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
+    _dress(_Tree(root, stack, disk, kernel))
+    create_disk(file, disk.table)
+    if disk.group:
+        disk.group.write(file, disk.table.partition(disk.volumes[0].partition))
+    _write_esp_files(disk, root, scratch)
+    for volume in sorted(disk.volumes, key=lambda each: len(each.mount_point), reverse=True):
+        options = _OPTIONS.get(volume.kind, ())
+        system = FileSystem(volume.kind, volume.uuid, contents(volume, root, scratch), volume.label, options)
+        write_file_system(file, disk.place(volume), system, scratch)
+    if disk.core:
+        grub.install_bios(file, disk.core, _home(disk), scratch)
+    return file
+
+
+def _write_esp_files(disk: Disk, root: Path, scratch: Path) -> None:
+    for loader in disk.loaders:
+        path = root / "boot/efi" / loader
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(grub.uefi_loader(_home(disk), scratch))
+
+
+def _home(disk: Disk) -> grub.Home:
+    return grub.Home(disk.boot.uuid, _GRUB_MODULES[disk.boot.kind], f"{_from_the_top(disk)}/grub")
+
+
+def _from_the_top(disk: Disk) -> str:
+    """The directory /boot as GRUB sees it."""
+    subvolume = disk.boot.subvolumes.get("/", "")
+    return "" if disk.boot.mount_point == "/boot" else f"{f'/{subvolume}' if subvolume else ''}/boot"
+
+
+def _dress(tree: _Tree) -> None:
+    stack, root = tree.stack, tree.root
+    files = {
+        "/etc/hostname": f"{HOSTNAME}\n",
+        "/etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+        "/etc/machine-id": f"{MACHINE_ID}\n",
+        "/etc/fstab": "".join(f"{line}\n" for volume in tree.disk.volumes for line in volume.fstab()),
+        "/etc/default/grub": _DEFAULT_GRUB,
+        "/boot/grub/grub.cfg": _grub_cfg(tree),
+        "/etc/systemd/journald.conf.d/template.conf": "[Journal]\nStorage=volatile\n",
+        **stack.files,
+        **stack.traces,
+    }
+    links = {"/var/lib/dbus/machine-id": "/etc/machine-id", "/etc/resolv.conf": "", **stack.links}
+    in_root(root, "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", USER)
+    in_root(root, "passwd", "--quiet", "--lock", "root")
+    for name in (*files, *links):
+        path = root / name.removeprefix("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        if name in files:
+            path.write_text(files[name])
+            path.chmod(0o600 if "netplan" in name or "NetworkManager" in name else 0o644)
+        elif links[name]:
+            path.symlink_to(links[name])
+    (root / "boot/efi").mkdir(exist_ok=True)
+    if stack.systemd:
+        in_root(root, "systemctl", "--quiet", "mask", *MASKED)
+        if stack.enabled:
+            in_root(root, "systemctl", "--quiet", "enable", *stack.enabled)
+
+
+def _grub_cfg(tree: _Tree) -> str:
+    disk, boot = tree.disk, _from_the_top(tree.disk)
+    root = f"UUID={disk.volumes[0].uuid}" if not disk.group else disk.group.device
+    subvolume = disk.volumes[0].subvolumes.get("/")
+    arguments = f"root={root} ro {f'rootflags=subvol={subvolume} ' if subvolume else ''}{CMDLINE}"
+    return (
+        "set timeout=0\n"
+        "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
+        f"menuentry 'Debian GNU/Linux' {{\n"
+        f"  search --no-floppy --fs-uuid --set=root {disk.boot.uuid}\n"
+        f"  linux {boot}/vmlinuz-{tree.kernel} {arguments}\n  initrd {boot}/initrd.img-{tree.kernel}\n}}\n"
+    )
