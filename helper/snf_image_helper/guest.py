@@ -38,7 +38,8 @@ class Guest:
 
     `mounts` maps guest mount points to devices; the mounting code fills it. `changed` are the files, directories and
     links that were written or made, by names without a link in them; `programs_ran` is set when a tenant's program may
-    have changed more. Use as a context manager or call close() before the root is unmounted. Every method raises GuestError, with the path and the cure, for whatever fails.
+    have changed more. Use as a context manager or call close() before the root is unmounted. Every method raises
+    GuestError, with the path and the cure, for whatever fails.
     """
 
     def __init__(self, root: str, disk: Disk, system: System) -> None:

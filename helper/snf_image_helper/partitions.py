@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 
+from snf_image_helper.system import UnknownGuestError
 from snf_image_shared.errors import GuestError
 
 MIB = 1 << 20
@@ -125,6 +126,13 @@ class SwapDisk:
 
 
 @dataclass(frozen=True)
+class SwapFile:
+    """SWAP=file:<size>: a file on the root file system."""
+
+    mib: int
+
+
+@dataclass(frozen=True)
 class Change:
     """`resized` and `created` are in the order in which they must be written: a container before what lies in it."""
 
@@ -140,7 +148,7 @@ def parse_sfdisk(text: str) -> PartitionTable:
         found = json.loads(text)["partitiontable"]
         label = str(found["label"])
         if label not in {"dos", "gpt"}:
-            raise GuestError(f"the partition table is of kind {label}; only msdos and gpt can be customised")
+            raise UnknownGuestError(f"the partition table is of kind {label}; only msdos and gpt can be customised")
         partitions = tuple(_partition(found, item) for item in found.get("partitions", ()))
         sector_size = int(found.get("sectorsize", 512))
         table = PartitionTable(TableKind(label), sector_size, partitions, str(found.get("id", "")))
@@ -149,8 +157,10 @@ def parse_sfdisk(text: str) -> PartitionTable:
     return replace(table, partitions=tuple(sorted(table.partitions, key=lambda item: item.number)))
 
 
-def parse_swap(text: str) -> SwapPartition | SwapDisk:
-    """Read the property SWAP: "2:512" (partition, MiB) or a disk's letter. Raises GuestError."""
+def parse_swap(text: str) -> SwapPartition | SwapDisk | SwapFile:
+    """Read the property SWAP: "2:512" (partition, MiB), "file:512" or a disk's letter. Raises GuestError."""
+    if found := re.fullmatch(r"file:([1-9][0-9]{0,8})", text):
+        return SwapFile(int(found[1]))
     found = re.fullmatch(r"([1-9][0-9]{0,2}):([1-9][0-9]{0,8})", text)
     if found:
         return SwapPartition(int(found[1]), int(found[2]))
@@ -159,7 +169,8 @@ def parse_swap(text: str) -> SwapPartition | SwapDisk:
     if text == "a":
         raise GuestError("property SWAP: 'a' is the disk of the image itself; write b, c, … or <partition>:<MiB>")
     raise GuestError(
-        f"property SWAP: {text[:40]!r} is neither <partition>:<MiB> (as in 2:512) nor the letter of a disk (as in b)"
+        f"property SWAP: {text[:40]!r} is neither <partition>:<MiB> (as in 2:512) nor file:<MiB> nor the letter of a "
+        "disk (as in b)"
     )
 
 
@@ -191,10 +202,10 @@ def growing(table: PartitionTable, swap: SwapPartition | None = None) -> Partiti
     return last
 
 
-def grown(table: PartitionTable, total: int, swap: SwapPartition | None = None) -> Change:
+def grown(table: PartitionTable, total: int, swap: SwapPartition | None = None, stays: str = "") -> Change:
     """How `table` fills a disk of `total` sectors, with a swap partition at its end if one is asked for.
 
-    The last MiB of the disk stays free. Nothing ever shrinks or moves. Raises GuestError for a table that
+    `stays` says what the last partition holds when that forbids growing it, though its type would not. The last MiB of the disk stays free. Nothing ever shrinks or moves. Raises GuestError for a table that
     check() refuses and for a swap partition that has no room or no number.
     """
     check(table, total)
@@ -209,9 +220,9 @@ def grown(table: PartitionTable, total: int, swap: SwapPartition | None = None) 
     created = _swap_partitions(table, swap, end) if swap else ()
     if created:
         end = created[-1].start - 1 - (mib if table.is_logical(created[-1]) else 0)
-    last = growing(table)
+    last = None if stays else growing(table)
     if last is None:
-        warnings += _why_not(table, end)
+        warnings += _why_not(table, end, stays)
     resized = _resized(table, last, end, created)
     intended = {item.number: item for item in (*table.partitions, *resized, *created)}
     change = Change(
@@ -300,12 +311,14 @@ def _container_behind(table: PartitionTable, last: Partition, swap: SwapPartitio
     return table.extended is not None and table.extended.start > last.start and not holds_swap
 
 
-def _why_not(table: PartitionTable, end: int) -> tuple[str, ...]:
+def _why_not(table: PartitionTable, end: int, stays: str) -> tuple[str, ...]:
     last = _last(table, None)
     if last is None or last.end >= end:
         return ()
     if last.fixed_role:
         what = f"partition {last.number} ({last.fixed_role}) is the last one on the disk and is never grown"
+    elif stays and not _container_behind(table, last, None):
+        what = f"partition {last.number} is the last one on the disk, is not the root's, and holds {stays}"
     else:
         what = f"the empty extended partition behind partition {last.number} is in the way"
     return (f"{what}: the new space stays unused",)

@@ -8,8 +8,9 @@ import os
 from snf_image_helper import fstab
 from snf_image_helper.filesystems import SWAP, make_swap, probe
 from snf_image_helper.guest import Guest
-from snf_image_helper.partitions import MIB, SwapDisk, SwapPartition, parse_swap
+from snf_image_helper.partitions import MIB, SwapDisk, SwapFile, SwapPartition, parse_swap
 from snf_image_helper.reporter import Reporter
+from snf_image_helper.swap_file import make_swap_file
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Requires, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
@@ -25,13 +26,18 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
     Raises GuestError when the guest has no fstab or, with CLOUD_INIT, no cloud-init.
     """
     swap = _asked(job)
-    if isinstance(swap, SwapPartition) and job.wishes.flag("CLOUD_INIT"):
+    if not isinstance(swap, SwapDisk) and job.wishes.flag("CLOUD_INIT"):
         _let_cloud_init(guest, swap)
         return
     text = guest.read_text(_FSTAB, missing_ok=True)
     if text is None:
         raise GuestError(f"{_FSTAB} does not exist, so swap cannot be added; create it in the image or drop SWAP")
     match swap:
+        case SwapFile(mib):
+            path = make_swap_file(guest, mib)
+            if not any(entry.device == path for entry in fstab.parse(text)[0]):
+                guest.append_text(_FSTAB, f"{path}\tnone\tswap\tsw\t0\t0\n")
+            return
         case SwapPartition(number):
             device = guest.disk.partition_device(number)
         case SwapDisk(index):
@@ -41,7 +47,7 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
         guest.append_text(_FSTAB, f"UUID={uuid}\tnone\tswap\tsw\t0\t0\n")
 
 
-def cloud_config(swap: SwapPartition, filename: str) -> str:
+def cloud_config(swap: SwapPartition | SwapFile, filename: str) -> str:
     """The part of cloud-init's configuration that makes a swap file of at most the size asked for.
 
     Source: cloud-init, module "Mounts". No partition was made: the guest grows its own root.
@@ -49,7 +55,7 @@ def cloud_config(swap: SwapPartition, filename: str) -> str:
     return f"swap:\n  filename: {filename}\n  size: auto\n  maxsize: {swap.mib * MIB}\n"
 
 
-def _asked(job: Job) -> SwapPartition | SwapDisk:
+def _asked(job: Job) -> SwapPartition | SwapDisk | SwapFile:
     swap = parse_swap(job.wishes.text("SWAP") or "")
     if isinstance(swap, SwapDisk) and swap.index >= len(job.disks):
         raise GuestError(
@@ -68,7 +74,7 @@ def _in_use(text: str, device: str) -> bool:
     return found.type == SWAP and f"uuid={found.uuid.lower()}" in used
 
 
-def _let_cloud_init(guest: Guest, swap: SwapPartition) -> None:
+def _let_cloud_init(guest: Guest, swap: SwapPartition | SwapFile) -> None:
     if not guest.is_dir(_CLOUD_CONFIG):
         raise GuestError(f"CLOUD_INIT is set and {_CLOUD_CONFIG} does not exist; install cloud-init in the image")
     # The name is random as the image may hold any other.
