@@ -35,27 +35,41 @@ class FileContent:
 
 @dataclass(frozen=True)
 class Rendered:
-    """`files` by path; `retired` maps a file that would compete with them to the name it gets."""
+    """`files` by path; `retired` maps a file that would compete with them to the name it gets.
+
+    `links` are symbolic links by path, as written. `removed` are links of the image that would start what is no more.
+    """
 
     files: Mapping[str, FileContent]
     retired: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
     def beside(self, other: Rendered) -> Rendered:
         """What both of them say; they must not speak of the same files."""
-        return Rendered({**self.files, **other.files}, {**self.retired, **other.retired})
+        return Rendered(
+            {**self.files, **other.files},
+            {**self.retired, **other.retired},
+            {**self.links, **other.links},
+            (*self.removed, *other.removed),
+        )
 
 
 @dataclass(frozen=True)
 class Facts:
     """`competing` are the guest's own network files of the chosen kind.
 
-    `matches_mac`: its ifupdown finds cards by MAC address; `has_udev`: udev may name them; `backend` is netplan's.
+    `matches_mac`: its ifupdown finds cards by MAC address; `has_udev`: udev may name them; `backend` is netplan's, or
+    what else stands behind the files. `name` is what cards are called before their number, where they have to be
+    called something. `texts` are files of the guest that are changed in place, by path.
     """
 
     competing: tuple[str, ...] = ()
     matches_mac: bool = True
     has_udev: bool = True
     backend: str = "networkd"
+    name: str = "eth"
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def suffixed(paths: tuple[str, ...]) -> Mapping[str, str]:

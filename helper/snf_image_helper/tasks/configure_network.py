@@ -55,10 +55,19 @@ def write(guest: Guest, rendered: Rendered) -> None:
             guest.rename(path, backup)
         elif guest.is_link(path):
             guest.remove(path)  # what is written is to be the file itself, not what a link leads to
+    for path in rendered.removed:
+        if guest.is_link(path):
+            guest.remove(path)
     for path, content in rendered.files.items():
         if not _is_written(guest, path, content):
             guest.make_directory(path.rpartition("/")[0])
             guest.write_text(path, content.text, ownership=Ownership(mode=content.mode))
+    for path, target in rendered.links.items():
+        if guest.link_target(path) not in {None, target}:
+            guest.remove(path)
+        if guest.link_target(path) is None and not guest.exists(path):
+            guest.make_directory(path.rpartition("/")[0])
+            guest.symlink(target, path)
 
 
 def _is_written(guest: Guest, path: str, content: FileContent) -> bool:
