@@ -18,7 +18,7 @@ _PACKAGES = """
     util-linux mount fdisk gdisk parted lvm2
     e2fsprogs xfsprogs btrfs-progs f2fs-tools dosfstools ntfs-3g
     tar dump attr acl zstd xz-utils bzip2
-    openssh-client eatmydata libeatmydata1
+    openssh-client eatmydata libeatmydata1 policycoreutils
 """
 
 # Never unpacked: dpkg's path-exclude patterns.

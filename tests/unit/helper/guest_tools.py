@@ -19,6 +19,7 @@ from unit.helper.disk_images import sh
 PACKAGES = (
     *("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2"),
     *("isc-dhcp-client", "dhcpcd-base", "cloud-init"),
+    *("policycoreutils", "selinux-utils", "selinux-policy-default", "acl", "attr", "libcap2-bin"),
 )
 NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
 _NETWORKD = "/usr/lib/systemd/systemd-networkd"

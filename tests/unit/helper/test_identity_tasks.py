@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""AssignHostname, ChangeMachineId and SELinuxAutorelabel on trees."""
+"""AssignHostname and ChangeMachineId on trees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.tasks import assign_hostname, change_machine_id, selinux_autorelabel
+from snf_image_helper.tasks import assign_hostname, change_machine_id
 from snf_image_shared.errors import GuestError
 from unit.helper.guest_trees import JOB, guest_in, perform, put, seen, text
 
@@ -151,17 +151,3 @@ def test_the_random_seed_of_the_image_is_not_shared(tmp_path: Path) -> None:
     with guest_in(tmp_path, {"/etc/machine-id": TEMPLATE, "/var/lib/systemd/random-seed": "seed"}) as guest:
         perform(change_machine_id.TASK, guest)
         assert not guest.exists("/var/lib/systemd/random-seed")
-
-
-@pytest.mark.parametrize(("release", "flagged"), [("fedora", True), ("debian", False)])
-def test_only_red_hat_relabels(tmp_path: Path, release: str, flagged: bool) -> None:
-    with guest_in(tmp_path, {"/etc/os-release": f"ID={release}\n"}) as guest:
-        perform(selinux_autorelabel.TASK, guest)
-        assert guest.exists("/.autorelabel") is flagged
-
-
-def test_a_relabel_flag_with_content_stays(tmp_path: Path) -> None:
-    with guest_in(tmp_path, {"/etc/os-release": "ID=fedora\n"}) as guest:
-        put(tmp_path, {"/.autorelabel": "-F"})
-        perform(selinux_autorelabel.TASK, guest)
-        assert text(guest, "/.autorelabel") == "-F"
