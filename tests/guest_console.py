@@ -2,7 +2,8 @@
 """Boot a deployed disk for real and talk to it over its serial console, as its owner would.
 
 Emulated throughout: a `/dev/kvm` that opens is no proof that guests run. The network is QEMU's own with every way
-out closed. QEMU ends with the process that started it, whatever ends that process.
+out closed, unless the machine is put into another one. QEMU ends with the process that started it, whatever ends that
+process.
 """
 
 from __future__ import annotations
@@ -43,27 +44,33 @@ class Result:
 
 @dataclass(frozen=True)
 class Machine:
-    """`memory` in MiB; `snapshot` throws away what the guest writes; `name` begins the file of a failed console."""
+    """`memory` in MiB; `snapshot` throws away what the guest writes; `name` begins the file of a failed console.
+
+    `cards` are QEMU's arguments for the cards, in place of one with `mac`; `inside` is a prefix of QEMU's command.
+    """
 
     memory: int = 512
     uefi: bool = False
     mac: str = DEFAULT_MAC
     snapshot: bool = False
     name: str = "guest"
+    cards: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
 
     def command(self, disk: Path, console_fd: int) -> list[str]:
         """Give QEMU's argument list; it must inherit `console_fd`."""
         firmware = ["-bios", str(_FIRMWARE)] if self.uefi else []
         snapshot = ["-snapshot"] if self.snapshot else []
+        card = ("-netdev", "user,id=net,restrict=on", "-device", f"virtio-net-pci,netdev=net,mac={self.mac}")
         # No cmpxchg16b: QEMU 7.2 leaves rubbish in EFLAGS behind it, and an interrupt just then kills Linux 6.12.
         return [
-            *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"),
+            *("setpriv", "--pdeathsig", "KILL", *self.inside, "qemu-system-x86_64"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *firmware, *snapshot),
             *("-machine", "pc", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-cx16", "-smp", "1"),
             *("-m", str(self.memory), "-device", "virtio-rng-pci"),
             *("-drive", f"file={disk},format=raw,if=none,id=disk,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=disk"),
-            *("-netdev", "user,id=net,restrict=on", "-device", f"virtio-net-pci,netdev=net,mac={self.mac}"),
+            *(self.cards or card),
             *("-chardev", f"socket,id=console,fd={console_fd}", "-serial", "chardev:console"),
         ]
 
@@ -144,16 +151,20 @@ class GuestConsole:
 
         Raises ConsoleError when the guest refuses the password.
         """
+        if not self.accepts(user, password):
+            raise ConsoleError(f"the guest refuses the password of {user}")
+        self._send("dmesg -n 1; exec env PS1= PS2= TERM=dumb sh")
+        self._send("stty -echo cols 500; echo quiet-''shell")
+        self.wait_for(r"quiet-shell\r?\n", _LOGIN_SECONDS)
+
+    def accepts(self, user: str, password: str) -> bool:
+        """Wait for the login prompt and try to log in."""
         self.wait_for(r"login: ", _BOOT_SECONDS)
         self._send(user)
         self.wait_for(r"Password: ", _LOGIN_SECONDS)
         self._send(password)
         answer = self.wait_for(r"(Login incorrect|[#$] (\x1b\[\?2004h)?)$", _LOGIN_SECONDS)
-        if "Login incorrect" in answer:
-            raise ConsoleError(f"the guest refuses the password of {user}")
-        self._send("dmesg -n 1; exec env PS1= PS2= TERM=dumb sh")
-        self._send("stty -echo cols 500; echo quiet-''shell")
-        self.wait_for(r"quiet-shell\r?\n", _LOGIN_SECONDS)
+        return "Login incorrect" not in answer
 
     def run(self, command: str, timeout: float = 120.0) -> Result:
         """Run one shell command to its end, its standard error among its output."""
@@ -170,7 +181,7 @@ class GuestConsole:
 
     def poweroff(self, timeout: float = 180.0) -> None:
         """Shut the guest down and wait until QEMU has ended."""
-        self._send("systemctl poweroff")
+        self._send("poweroff")
         deadline = time.monotonic() + timeout
         while self._process.poll() is None:
             if not self._drain(deadline):

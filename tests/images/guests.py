@@ -19,7 +19,7 @@ from images.stacks import STACKS, Stack
 
 HOSTNAME = "template"
 MACHINE_ID = "5e1f0c0ffee04badbe11ab1edecade03"
-# An ordinary user of every guest, uid and gid 1000, whose password is locked.
+# An ordinary user, uid and gid 1000, whose password is locked; where there is cloud-init, that makes the user.
 USER = "debian"
 REMOVABLE = "EFI/BOOT/BOOTX64.EFI"
 _VENDOR = "EFI/debian/grubx64.efi"
@@ -28,11 +28,8 @@ _PACKAGES = ("udev", "dbus", "kmod", "iproute2", "iputils-ping", "e2fsprogs", "o
 _KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "lz4", "procps")
 _TOOLS = {Kind.EXT4: (), Kind.XFS: ("xfsprogs",), Kind.BTRFS: ("btrfs-progs",)}
 _GRUB_MODULES = {Kind.EXT4: "ext2", Kind.XFS: "xfs", Kind.BTRFS: "btrfs"}
-# Older than what the GRUB of Debian 12, which may be the one that reads this, can read.
-_OPTIONS = {
-    Kind.EXT4: ("-O", "^metadata_csum_seed,^orphan_file"),
-    Kind.XFS: ("-c", "options=/usr/share/xfsprogs/mkfs/lts_5.10.conf"),
-}
+# Both features are newer than the GRUB of Debian 12, which may be the one that reads this.
+_OPTIONS = {Kind.EXT4: ("-O", "^metadata_csum_seed,^orphan_file")}
 _DEFAULT_GRUB = """GRUB_DEFAULT=0
 GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=`( . /etc/os-release && echo ${NAME} )`
@@ -212,7 +209,8 @@ def _dress(tree: _Tree) -> None:
         **stack.traces,
     }
     links = {"/var/lib/dbus/machine-id": "/etc/machine-id", "/etc/resolv.conf": "", **stack.links}
-    in_root(root, "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", USER)
+    if "cloud-init" not in stack.packages:
+        in_root(root, "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", USER)
     in_root(root, "passwd", "--quiet", "--lock", "root")
     for name in (*files, *links):
         path = root / name.removeprefix("/")
