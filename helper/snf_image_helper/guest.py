@@ -195,6 +195,7 @@ class Guest:
             self._parent(new_path) as (new_directory, new_name),
         ):
             os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=new_directory)
+            self.changed.discard(self._called(directory, name))
             self._note(new_directory, new_name)
 
     def symlink(self, target: str, path: str) -> None:
@@ -238,8 +239,12 @@ class Guest:
 
     def _note(self, directory: int, name: str) -> None:
         """Keep in mind that this entry of an open directory is ours now."""
+        self.changed.add(self._called(directory, name))
+
+    def _called(self, directory: int, name: str) -> str:
+        """The guest path of an entry of an open directory, without links."""
         root, place = (Path(f"/proc/self/fd/{descriptor}").readlink() for descriptor in (self._root, directory))
-        self.changed.add(f"/{(place / name).relative_to(root)}")
+        return f"/{(place / name).relative_to(root)}"
 
     def _mode(self, path: str) -> int | None:
         try:

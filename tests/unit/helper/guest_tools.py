@@ -18,7 +18,7 @@ from unit.helper.disk_images import sh
 
 PACKAGES = (
     *("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2"),
-    *("isc-dhcp-client", "dhcpcd-base", "cloud-init"),
+    *("isc-dhcp-client", "dhcpcd-base", "locales", "cloud-init"),
     *("policycoreutils", "selinux-utils", "selinux-policy-default", "acl", "attr", "libcap2-bin"),
 )
 NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
