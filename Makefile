@@ -16,7 +16,7 @@ PACKAGES := python3 python3-venv qemu-system-x86 qemu-utils bubblewrap mmdebstra
 	debian-archive-keyring erofs-utils kmod binutils \
 	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs strace openssh-client \
 	eatmydata ntfs-3g policycoreutils iproute2 cpio python3-libnbd openssh-server curl ca-certificates openssl \
-	nginx libnbd-bin bmap-tools pigz lz4 bzip2 python3-zstandard python3-lz4 \
+	ovmf dnsmasq-base nginx libnbd-bin bmap-tools pigz lz4 bzip2 python3-zstandard python3-lz4 \
 	debhelper dpkg-dev lintian python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff
 # Where Debian's own pydantic is new enough our packages use it, and so does their build.
 PACKAGES += $(if $(filter 12,$(shell . /etc/os-release && echo $$VERSION_ID)),,python3-pydantic)
@@ -35,11 +35,15 @@ test: setup check helper-image ## Run everything: style, types, unit tests, real
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Run only the tests that need no virtual machine
-	$(BIN)/pytest -m "not vm and not ganeti"
+	$(BIN)/pytest -m "not vm and not ganeti and not guests"
 
 .PHONY: test-vm
 test-vm: setup helper-image ## Run only the tests with a real helper VM or a real guest
-	$(BIN)/pytest -m vm --durations=10
+	$(BIN)/pytest -m "vm and not guests" --durations=10
+
+.PHONY: test-guests
+test-guests: setup helper-image ## Boot every guest of docs/guests.md that can be booted (root; half an hour)
+	$(BIN)/pytest tests/vm/test_guests.py --durations=10
 
 .PHONY: test-ganeti
 test-ganeti: setup helper-image ## Run only the tests with a real Ganeti cluster, of Debian 12 and of Debian 13
@@ -54,6 +58,10 @@ check: $(VENV)/.ready ## Check style and types
 .PHONY: conformance
 conformance: $(VENV)/.ready ## Write docs/conformance.md from the markers of the tests
 	PYTHONPATH=tests $(BIN)/python -m conformance
+
+.PHONY: guests
+guests: $(VENV)/.ready ## Write docs/guests.md from the markers of the tests and the guests that they boot
+	PYTHONPATH=tests:shared:helper-image-builder $(BIN)/python -m guests_page
 
 .PHONY: settings-page
 settings-page: $(VENV)/.ready ## Write docs/settings.md from the table in the settings' code

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""docs/guests.md: which guests are known to work, and how that was shown. `make guests` writes it.
+
+The lines come from the tests' own `@pytest.mark.guest(...)`, read without running them, from the cases that are booted
+(guest_matrix) and from the trees that stand for published images (phony_guests).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from guest_matrix.cases import CASES
+from images.guests import IMAGES
+from images.stacks import STACKS
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGE = PROJECT / "docs/guests.md"
+BOOTED, TREE, TOOL = PROOFS = ("booted", "tree", "tool")
+_MARKER = "pytest.mark.guest"
+_MATRIX = "vm/test_guests.py::test_a_debian_instance_is_what_was_ordered"
+_RELEASES = {"bookworm": "12", "trixie": "13"}
+_INTRODUCTION = """# Guests
+
+Which systems are customised, and how that is known:
+
+* **booted**: made from the distribution's packages, deployed, booted on an isolated network and asked from both sides:
+  name, addresses, routes, DNS, size, password, SSH key, identity, failed units.
+* **tool**: what is written was read by the distribution's own program.
+* **tree**: a tree that reproduces a published image file by file, every fact with its source, was customised and
+  compared. **Such a guest has not been booted here**: its distribution cannot be had where the tests run.
+
+`make test` boots those that say so, `make test-guests` all. All boots are emulated (x86-64, QEMU's TCG, machine type
+`pc`, virtio); UEFI means OVMF without Secure Boot and without any variable left from an installer. Not booted at all:
+LUKS, f2fs, 4096 byte sectors, other architectures, the published images themselves.
+
+This page is written by `make guests` from the tests; do not edit it.
+"""
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """One line of the table; `test` as pytest names it."""
+
+    family: str
+    version: str
+    stack: str
+    boot: str
+    proven: str
+    test: str
+
+
+def lines() -> list[Line]:
+    """All lines in order. Raises ValueError for a marker that is no line of the table."""
+    found = {*_marked_lines(), *_booted_lines()}
+    return sorted(found, key=lambda line: (line.family.lower(), line.version, PROOFS.index(line.proven), line))
+
+
+def page(listed: Sequence[Line]) -> str:
+    """The whole document."""
+    parts = [
+        _INTRODUCTION,
+        "\n| family | version | network | starts | proven | by |\n| --- | --- | --- | --- | --- | --- |\n",
+    ]
+    for key, group in groupby(listed, key=lambda line: (line.family, line.version, line.stack, line.boot, line.proven)):
+        tests = dict.fromkeys(f"`{line.test}`" for line in group)
+        parts.append(f"| {' | '.join(key)} | {'<br>'.join(tests)} |\n")
+    return "".join(parts)
+
+
+def markers(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The name of each test in the file that has a marker, with what the marker says."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):
+            for decorator in statement.decorator_list:
+                for call in ast.walk(decorator):
+                    if isinstance(call, ast.Call) and ast.unparse(call.func) == _MARKER:
+                        said = {word.arg or "**": ast.literal_eval(word.value) for word in call.keywords}
+                        yield statement.name, said
+
+
+def _marked_lines() -> Iterator[Line]:
+    for path in sorted((PROJECT / "tests").rglob("test_*.py")):
+        for name, said in markers(path):
+            test = f"{path.relative_to(PROJECT / 'tests')}::{name}"
+            if set(said) != {"family", "version", "stack", "boot", "proven"} or said["proven"] not in PROOFS:
+                raise ValueError(f"{test}: @{_MARKER} wants family, version, stack, boot and proven, not {said}")
+            yield Line(**said, test=test)
+
+
+def _booted_lines() -> Iterator[Line]:
+    for case in CASES:
+        image = IMAGES[case.image]
+        version = _RELEASES[STACKS[image.stack].suite]
+        test = f"{_MATRIX}[{case.image}]" + ("" if case.in_ci else " (make test-guests)")
+        yield Line("Debian", version, image.stack, _starts(image.disk), BOOTED, test)
+
+
+def _starts(disk: str) -> str:
+    firmware, table, *rest = disk.split("-")
+    without = ", no removable-path loader in the image" if rest[1:] == ["vendor"] else ""
+    return f"{firmware.upper()}, {table.upper()}, {rest[0].replace('lvm', 'ext4 on LVM')}{without}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(lines()), encoding="utf-8")
