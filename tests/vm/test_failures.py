@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from images.layouts import layout
-from leaks import nothing_left, sightings
+from leaks import nothing_left, open_to_others, sightings
 from provider import Instance, Outcome, Provider
 
 pytestmark = pytest.mark.vm
@@ -242,13 +242,17 @@ def test_a_corrupt_file_system_is_an_error_of_the_tool_that_found_it(
     assert_does_not_boot(instance.disks[0])
 
 
-@pytest.mark.row(43)
+@pytest.mark.row(43, 199, 200)
 def test_no_secret_is_seen_while_it_runs_or_after(provider: Provider, instance: Instance, tmp_path: Path) -> None:
-    process = provider.start(instance)
+    usual = os.umask(0)
+    try:
+        process = provider.start(instance)
+    finally:
+        os.umask(usual)
     log = _read_until(process, COPYING)
     seen: list[str] = []
     while process.poll() is None:
-        seen += sightings(CANARY, tmp_path)
+        seen += sightings(CANARY, tmp_path) + open_to_others(tmp_path)
         time.sleep(0.1)
     log += process.communicate(timeout=60)[0]
     assert process.returncode == 0, log

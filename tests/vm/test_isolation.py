@@ -42,6 +42,7 @@ def instance(provider: Provider, cache: Path, tmp_path: Path) -> Instance:
 
 
 @pytest.mark.row(24)
+@pytest.mark.row(195)
 def test_the_host_tier_never_mounts_loops_probes_or_reads_the_disk_and_makes_no_file(
     provider: Provider, instance: Instance, tmp_path: Path
 ) -> None:

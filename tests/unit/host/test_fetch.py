@@ -181,6 +181,7 @@ def test_a_redirect_to_another_scheme_is_refused(server: HttpServer, path: str, 
     "host",
     ["169.254.169.254", "[fe80::1]", "0xa9fea9fe", "2852039166", "[::ffff:169.254.169.254]", "0.0.0.0", "[::]"],
 )
+@pytest.mark.row(196)
 def test_what_only_this_node_can_ask_is_not_asked_for_anybody(host: str) -> None:
     assert "may not be asked (FETCH_DENY)" in refusal(f"http://{host}:9/{SECRET}")
 
@@ -242,6 +243,7 @@ def test_ftp_gives_a_file_to_who_may_have_it() -> None:
         assert "refuses the log-in" in refusal(f"ftp://user:wrong@127.0.0.1:{port}/answer.xml")
 
 
+@pytest.mark.row(196)
 def test_files_of_the_node_are_not_given_away() -> None:
     assert "scheme 'file' is not one of http, https, ftp, ftps" in refusal("file:///etc/passwd")
     allowed = Settings(fetch_schemes="file")
