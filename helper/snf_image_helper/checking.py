@@ -23,8 +23,8 @@ _CHECKERS = {
 # What a checker says before it has found anything, and that it found nothing.
 _NOISE = re.compile(
     r"e2fsck \d|fsck\.\w+ \d|Pass \d|Phase \d|\[\d/\d\]|Opening filesystem|Checking filesystem|UUID:|Warning[:!]|Info:"
-    r"|\s+- |Done: |Dry run|No modify flag|found \d+ bytes|total |btree space|file data blocks| referenced |.*\[Ok\.\.\]"
-    r"|\s*$"
+    r"|\s+- |Done: |Dry run|No modify flag|found \d+ bytes|total |btree space|file data blocks| referenced "
+    r"|.*\[Ok\.\.\]|\s*$"
 )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from snf_image_helper.disk import Disk
-from snf_image_helper.filesystems import MOUNTABLE, FileSystem, mount_for_a_look, probe, unmount
-from snf_image_helper.partitions import Partition, PartitionTable
+from snf_image_helper import lvm
+from snf_image_helper.disk import Disk, Place
+from snf_image_helper.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
+from snf_image_helper.problems import fact
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.resolution import open_inside
-from snf_image_helper.system import OsFamily, System
+from snf_image_helper.system import WHOLE_DISK, Care, OsFamily, System, UnknownGuestError
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
@@ -22,6 +24,9 @@ _LOOK_AT = "/run/snf-image/look"
 _BTRFS_SUBVOLUME_INODE = 256  # BTRFS_FIRST_FREE_OBJECTID
 _BTRFS_USUAL_ROOTS = ("@", "root", "@rootfs")
 _MAX_SUBVOLUMES = 64
+_MOST = 16  # places in a message
+# Volumes that are looked at first: the names that the installers of Red Hat, Debian, Ubuntu and SUSE give a root.
+_USUAL_VOLUMES = ("root", "lv_root", "rootvol", "rootlv", "ubuntu-lv", "system", "slash")
 
 # Discoverable Partitions Specification: the roots of the architectures Debian, Fedora and SUSE publish images for.
 _LINUX_ROOTS = frozenset(
@@ -46,7 +51,26 @@ _BSD = {
     "49F48D5A-B10E-11DC-B99B-0019D1879648": OsFamily.NETBSD,
 }
 _WINDOWS_DATA = frozenset({"7", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"})
-_LOCKED = {"crypto_LUKS": "encrypted with LUKS", "BitLocker": "encrypted with BitLocker", "LVM2_member": "LVM"}
+# What blkid calls things that hold a system which cannot be reached from here.
+_LOCKED = {
+    "crypto_LUKS": "encrypted with LUKS",
+    "BitLocker": "encrypted with BitLocker",
+    "zfs_member": "ZFS",
+    "linux_raid_member": "a part of a software RAID (md)",
+    "ddf_raid_member": "a part of a RAID",
+    "isw_raid_member": "a part of a RAID",
+    "bcachefs": "bcachefs",
+    "bcache": "bcache",
+    "LVM1_member": "LVM of the first version",
+    "LVM2_member": "LVM",
+}
+# Flatcar's own type for the partitions that hold its /usr in turn (its disk_layout.json, "flatcar-usr").
+_FLATCAR_USR = "5DFBF5F4-2848-4BAC-AA5E-0D9A20B745A6"
+_FLATCAR_ROOTS = frozenset({"3884DD41-8582-4404-B9A8-E9B84F2DF50E", "BE9067B9-EA49-4F15-B4F6-F36F8C9E1818"})
+
+
+class NoRootError(GuestError):
+    """A file system is sound and holds no root."""
 
 
 def detect(disk: Disk, job: Job, report: Reporter) -> System:
@@ -59,14 +83,19 @@ def detect(disk: Disk, job: Job, report: Reporter) -> System:
 
 
 def find(disk: Disk, job: Job, report: Reporter) -> System:
-    """Family and root partition. Raises GuestError for impossible properties and when nothing is recognised."""
+    """Family and root, which the disk remembers as well. Nothing is written.
+
+    Raises UnknownGuestError when nothing that can be customised is there, and GuestError for impossible properties,
+    impossible tables and damaged file systems.
+    """
     # The kernel may have read no table, or another one than we did.
-    table = disk.reload()
+    disk.reload()
     family = _family_property(job.wishes.text("OSFAMILY"))
-    number = _root_property(job.wishes.text("ROOT_PARTITION"), table)
-    if family is not None and number is not None:
-        return System(family, number)
-    return _found(disk, table, family, number, report)
+    number = _root_property(job.wishes.text("ROOT_PARTITION"), disk)
+    places = [item for item in disk.places() if number in {None, item.number}]
+    search = _Search(disk, places, probe([item.device for item in places]), report)
+    disk.system = search.system(family, is_told=number is not None)
+    return disk.system
 
 
 def btrfs_root(device: str) -> str:
@@ -83,7 +112,7 @@ def btrfs_root(device: str) -> str:
                 return f"subvol={name}"
         if _is_root(directory):
             return "subvolid=5"
-    raise GuestError(
+    raise NoRootError(
         f"no subvolume of the btrfs on {device} holds /etc/fstab or /etc/os-release; "
         "make the root the default subvolume, or correct the property ROOT_PARTITION"
     )
@@ -109,72 +138,150 @@ def _family_property(text: str | None) -> OsFamily | None:
         raise GuestError(f"property OSFAMILY: {text[:40]!r} is not one of {', '.join(OsFamily)}") from error
 
 
-def _root_property(text: str | None, table: PartitionTable) -> int | None:
+def _root_property(text: str | None, disk: Disk) -> int | None:
     if text is None:
         return None
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
-    partition = table.partition(number)
-    if partition is None or partition.is_extended:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else -1
+    numbers = [item.number for item in disk.places()]
+    if number not in numbers:
+        what = disk.table.numbers if disk.table else f"{WHOLE_DISK}, as it has no partition table"
         raise GuestError(
-            f"property ROOT_PARTITION: {text[:40]!r} is not the number of a partition of the image ({table.numbers})"
+            f"property ROOT_PARTITION: {text[:40]!r} is not the number of a partition of the image ({what})"
         )
     return number
 
 
-def _found(disk: Disk, table: PartitionTable, family: OsFamily | None, number: int | None, report: Reporter) -> System:
-    candidates = [
-        item for item in table.partitions if not item.is_extended and (number is None or item.number == number)
-    ]
-    systems = probe([disk.partition_device(item.number) for item in candidates])
-    on = {item.number: systems[disk.partition_device(item.number)] for item in candidates}
-    if family in {None, OsFamily.LINUX}:
-        for item in sorted(candidates, key=_likelihood):
-            if not item.fixed_role and on[item.number].type in MOUNTABLE and _holds_linux(on[item.number], report):
-                return System(OsFamily.LINUX, item.number)
-    for item in candidates:
-        guess = _foreign_family(item, on[item.number])
-        if guess is not None and family in {None, guess, _legacy(guess)}:
-            return System(family or guess, item.number)
-    raise GuestError(_nothing_found(disk, [on[item.number] for item in candidates]))
+@dataclass(frozen=True)
+class _Search:
+    """The places where a root may be, with what is on each."""
 
+    disk: Disk
+    places: Sequence[Place]
+    on: Mapping[str, FileSystem]
+    report: Reporter
+    damaged: list[str] = field(default_factory=list)
 
-def _likelihood(partition: Partition) -> tuple[int, int]:
-    """Sorts the declared root first, then Linux data, then the rest, each in table order."""
-    if partition.type in _LINUX_ROOTS:
-        return 0, partition.number
-    return (1 if partition.type in _LINUX_DATA else 2), partition.number
+    def system(self, family: OsFamily | None, *, is_told: bool) -> System:
+        """What find() gives; with `is_told` there is one place, which a property names."""
+        if family is not None and is_told and self._type(self.places[0]) not in _LOCKED:
+            return System(family, self.places[0].number, care=self._care())
+        if family in {None, OsFamily.LINUX} and (found := self._linux()):
+            return found
+        for place in self.places:
+            guess = _foreign_family(place, self.on[place.device])
+            if guess is not None and family in {None, guess, _legacy(guess)}:
+                return System(family or guess, place.number)
+        if self.damaged:
+            raise GuestError(f"no operating system is recognised, and a file system cannot be read: {self.damaged[0]}")
+        raise UnknownGuestError(self._nothing_found())
 
+    def _linux(self) -> System | None:
+        for place in sorted(self.places, key=_likelihood):
+            is_fixed = place.partition is not None and place.partition.fixed_role
+            if not is_fixed and self._type(place) in MOUNTABLE and self._holds_linux(self.on[place.device]):
+                return System(OsFamily.LINUX, place.number, care=self._care())
+        members = [place for place in self.places if self._type(place) == lvm.MEMBER]
+        if members:
+            return self._linux_on_lvm(members)
+        # Flatcar's root is nearly empty until its first boot.
+        root = next((item for item in self.places if item.partition and item.partition.type in _FLATCAR_ROOTS), None)
+        return System(OsFamily.LINUX, root.number, care=Care.IGNITION) if root else None
 
-def _holds_linux(system: FileSystem, report: Reporter) -> bool:
-    try:
-        if system.type == "btrfs":
-            btrfs_root(system.device)
-            return True
-        with looked_at(system.device, system.type) as directory:
-            return _is_root(directory)
-    except GuestError as error:
-        report.warning(f"Looking for the root file system: {error}")
+    def _linux_on_lvm(self, members: Sequence[Place]) -> System | None:
+        numbers = {place.device: place.number for place in members}
+        devices = tuple(place.device for place in self.disk.places())
+        physical = [device for device, found in probe(devices).items() if found.type == lvm.MEMBER]
+        groups = [group for group in lvm.groups_on(physical) if numbers.keys() & set(group.devices)]
+        with lvm.active(groups, read_only=True) as volumes:
+            systems = probe([volume.device for volume in volumes])
+            for volume in sorted(volumes, key=_usualness):
+                found = systems[volume.device]
+                if found.type in MOUNTABLE and self._holds_linux(found):
+                    group = next(group for group in groups if group.name == volume.group)
+                    # The last of its parts: the one that can grow.
+                    number = max(numbers[device] for device in group.devices if device in numbers)
+                    return System(OsFamily.LINUX, number, volume.full_name)
+        seen = [
+            f"{volume.full_name}: {_LOCKED.get(found.type, found.type) or 'nothing known'}"
+            for volume in volumes
+            for found in (systems[volume.device],)
+            if found.type != SWAP
+        ]
+        seen += [
+            f"{item.full_name}: {fact(item.layout)}"
+            for group in groups
+            for item in group.volumes
+            if not item.is_simple and not item.layout.startswith("pool")
+        ]
+        if not self.damaged:
+            raise UnknownGuestError(
+                _unknown(f"LVM without a volume that holds a Linux root: {', '.join(seen[:_MOST]) or 'none'}")
+            )
+        return None
+
+    def _holds_linux(self, system: FileSystem) -> bool:
+        try:
+            if system.type == "btrfs":
+                btrfs_root(system.device)
+                return True
+            with looked_at(system.device, system.type) as directory:
+                return _is_root(directory)
+        except NoRootError as error:
+            self.report.warning(f"Looking for the root file system: {error}")
+        except GuestError as error:
+            self.report.warning(f"Looking for the root file system: {error}")
+            self.damaged.append(str(error))
         return False
 
+    def _care(self) -> Care:
+        types = {place.partition.type for place in self.disk.places() if place.partition}
+        return Care.IGNITION if _FLATCAR_USR in types else Care.TASKS
 
-def _foreign_family(partition: Partition, system: FileSystem) -> OsFamily | None:
-    if partition.type in _WINDOWS_DATA and system.type == "ntfs":
+    def _type(self, place: Place) -> str:
+        return self.on[place.device].type
+
+    def _nothing_found(self) -> str:
+        if self.disk.table is None:
+            kind = self.on[self.disk.device].type
+            what = f"the image is a bare {_LOCKED.get(kind, kind)}" if kind else "nothing was recognised on the disk"
+            return _unknown(f"no partition table; {what}")
+        seen = ", ".join(
+            f"{Path(place.device).name}: {_LOCKED.get(self._type(place), self._type(place)) or 'nothing known'}"
+            for place in self.places[:_MOST]
+        )
+        return _unknown(seen or "no partition")
+
+
+def _unknown(seen: str) -> str:
+    return (
+        f"no operating system is recognised on the image's disk ({seen}); set the properties OSFAMILY "
+        "and ROOT_PARTITION, or EXCLUDE_ALL_TASKS=yes to deliver the image as it is"
+    )
+
+
+def _likelihood(place: Place) -> tuple[int, int]:
+    """Sorts the declared root first, then Linux data, then the rest, each in table order."""
+    kind = place.partition.type if place.partition else ""
+    if kind in _LINUX_ROOTS:
+        return 0, place.number
+    return (1 if kind in _LINUX_DATA else 2), place.number
+
+
+def _usualness(volume: lvm.Volume) -> tuple[int, str]:
+    """Sorts the usual names of a root first."""
+    name = volume.name.lower()
+    return (_USUAL_VOLUMES.index(name) if name in _USUAL_VOLUMES else len(_USUAL_VOLUMES)), volume.full_name
+
+
+def _foreign_family(place: Place, system: FileSystem) -> OsFamily | None:
+    kind = place.partition.type if place.partition else ""
+    if kind in _WINDOWS_DATA and system.type == "ntfs":
         return OsFamily.WINDOWS
-    return _BSD.get(partition.type)
+    return _BSD.get(kind)
 
 
 def _legacy(family: OsFamily) -> OsFamily:
     return OsFamily.WINDOWS_LEGACY if family is OsFamily.WINDOWS else family
-
-
-def _nothing_found(disk: Disk, systems: Sequence[FileSystem]) -> str:
-    seen = ", ".join(
-        f"{Path(item.device).name}: {_LOCKED.get(item.type, item.type) or 'nothing known'}" for item in systems
-    )
-    return (
-        f"no operating system is recognised on {disk.device} ({seen or 'no partition'}); set the properties OSFAMILY "
-        "and ROOT_PARTITION, or EXCLUDE_ALL_TASKS=yes to deliver the image as it is"
-    )
 
 
 def _is_root(directory: str) -> bool:

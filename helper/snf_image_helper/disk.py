@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snf_image_helper.filesystems import probe
-from snf_image_helper.partitions import PartitionTable, TableKind, check, parse_sfdisk
+from snf_image_helper.partitions import Partition, PartitionTable, TableKind, check, parse_sfdisk
+from snf_image_helper.system import WHOLE_DISK, System, UnknownGuestError
 from snf_image_shared.errors import GuestError
 from snf_image_shared.process import Limits, ProcessError, run
 
@@ -33,13 +34,29 @@ _SECTOR = 512  # sysfs counts in these whatever the disk does
 _CONTAINER = 1024  # bytes, if not a sector: the kernel's node of an extended partition, so that nobody writes into it
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where something can lie: a partition, or a whole disk, whose number is WHOLE_DISK and `partition` is None."""
+
+    number: int
+    device: str
+    partition: Partition | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in a message."""
+        return f"partition {self.number}" if self.partition else "the disk"
+
+
 class Disk:
     """The disk that carries the image, and the instance's other disks behind it.
 
-    `device` is the first, `devices` are all of them; `sectors` counts sectors of `sector_size` bytes.
+    `device` is the first, `devices` are all of them; `sectors` counts sectors of `sector_size` bytes. `system` is what
+    was found on the first, once somebody has looked.
     """
 
     def __init__(self, devices: tuple[str, ...]) -> None:
+        self.system: System | None = None
         self.devices = devices
         self.device = devices[0]
         self.sector_size, size = _geometry(self.device)
@@ -80,7 +97,7 @@ class Disk:
         if table is None:
             found = probe([self.device]).get(self.device)
             what = f"the image is a bare {found.type}" if found and found.type else "nothing was recognised on the disk"
-            raise GuestError(
+            raise UnknownGuestError(
                 f"no partition table; {what}. Publish the image with an msdos or GPT table, "
                 "or set the property EXCLUDE_ALL_TASKS=yes to deliver it as it is"
             )
@@ -88,8 +105,20 @@ class Disk:
         check(table, self.sectors)
         return table
 
+    def places(self) -> tuple[Place, ...]:
+        """Where file systems can lie: the partitions but for a container, or the whole disk when it has no table.
+
+        Raises GuestError as require_table() does for a table that cannot be.
+        """
+        if self.table is None:
+            return (Place(WHOLE_DISK, self.device),)
+        partitions = [item for item in self.require_table().partitions if not item.is_extended]
+        return tuple(Place(item.number, self.node(item.number), item) for item in partitions)
+
     def partition_device(self, number: int) -> str:
         """The device node of a partition. Raises GuestError when the table has no such partition."""
+        if number == WHOLE_DISK and self.table is None:
+            return self.device
         table = self.require_table()
         if table.partition(number) is None:
             raise GuestError(f"there is no partition {number} on the image's disk (there are {table.numbers})")
@@ -99,15 +128,16 @@ class Disk:
         """What the kernel calls a partition of that number, whether there is one or not."""
         return f"{self.device}p{number}" if self.device[-1].isdigit() else f"{self.device}{number}"
 
-    def reload(self) -> PartitionTable:
+    def reload(self) -> PartitionTable | None:
         """Read the table anew and tell the kernel of every partition that differs from what it knows.
 
-        Raises GuestError as require_table() does.
+        The answer is None when there is no table. Raises GuestError as require_table() does for one that cannot be.
         """
         self._table_read = False
-        table = self.require_table()
-        _tell_kernel(self.device, table)
-        for partition in table.partitions:
+        table = None if self.table is None else self.require_table()
+        partitions = table.partitions if table else ()
+        _tell_kernel(self.device, self.sector_size, partitions)
+        for partition in partitions:
             _wait_for(self.node(partition.number))
         return table
 
@@ -141,7 +171,10 @@ def _geometry(device: str) -> tuple[int, int]:
 def _read_table(device: str) -> PartitionTable | None:
     done = run(["sfdisk", "--json", device], limits=Limits(accept=frozenset({0, 1})))
     if done.status == 0:
-        return parse_sfdisk(done.stdout)
+        table = parse_sfdisk(done.stdout)
+        # A file system with boot code in its first sector has the signature of an MBR there, and no partition.
+        bare = table.kind is TableKind.DOS and not table.partitions and probe([device])[device].type
+        return None if bare else table
     if _NO_TABLE in done.stderr:
         return None
     raise ProcessError("sfdisk", f"failed with status {done.status}", done.stderr)
@@ -174,17 +207,17 @@ class _Extent:
     length: int
 
 
-def _tell_kernel(device: str, table: PartitionTable) -> None:
-    """Make the kernel's partitions those of `table`.
+def _tell_kernel(device: str, sector_size: int, partitions: tuple[Partition, ...]) -> None:
+    """Make the kernel's partitions those of the table.
 
     Not BLKRRPART: it fails as soon as one partition is in use, and lets the kernel's own parsers find nested tables.
     """
     wanted = {
         item.number: _Extent(
-            item.start * table.sector_size,
-            max(_CONTAINER, table.sector_size) if item.is_extended else item.size * table.sector_size,
+            item.start * sector_size,
+            max(_CONTAINER, sector_size) if item.is_extended else item.size * sector_size,
         )
-        for item in table.partitions
+        for item in partitions
     }
     known = _known_partitions(device)
     descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)

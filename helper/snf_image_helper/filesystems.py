@@ -30,7 +30,7 @@ _REPAIRED, _REPAIRED_REBOOT = 1, 2  # e2fsck(8)
 _STATE_OFFSET, _HAS_ERRORS = 1024 + 58, 2
 _XFS_VERSION_OFFSET = 101  # struct xfs_dsb, fs/xfs/libxfs/xfs_format.h: sb_versionnum, big-endian; 4 bits of it count
 
-# What kernels say when they bring a file system in order: fs/ext4/super.c, fs/xfs/xfs_log_recover.c, fs/btrfs/disk-io.c.
+# What kernels say when they bring one in order: fs/ext4/super.c, fs/xfs/xfs_log_recover.c, fs/btrfs/disk-io.c.
 _REPLAYED = re.compile(r"recovery complete|Ending recovery|start tree-log replay|recover", re.IGNORECASE)
 
 # sys/mount.h

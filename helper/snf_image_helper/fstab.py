@@ -20,7 +20,7 @@ _VIRTUAL = frozenset(
     | {"debugfs", "tracefs", "bpf", "hugetlbfs", "mqueue", "configfs", "fusectl", "binfmt_misc", "ignore"}
 )
 # What may be on the image's disk. "auto" stands for whatever blkid finds.
-_LOCAL = frozenset({"auto", "ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "msdos"})
+_LOCAL = frozenset({"auto", "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "msdos"})
 _REMOVABLE = re.compile(r"/dev/(fd\d|floppy|cdrom|dvd|sr\d|scd\d)")
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
+from snf_image_helper import lvm
 from snf_image_helper.booting import ESP, boot_of, loaders_in
 from snf_image_helper.description import described
 from snf_image_helper.detection import find, looked_at
@@ -23,7 +24,7 @@ from snf_image_helper.partitions import Partition, PartitionTable, TableKind
 from snf_image_helper.planning import EVERYTHING_EXCLUDED, MOUNTED_EXCLUDED, nothing_planned, preview
 from snf_image_helper.problems import Problems, fact
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import OsFamily, System
+from snf_image_helper.system import WHOLE_DISK, OsFamily, System
 from snf_image_shared.errors import GuestError, SnfImageError
 from snf_image_shared.findings import (
     Findings,
@@ -32,6 +33,7 @@ from snf_image_shared.findings import (
     FoundPartition,
     FoundSystem,
     FoundTable,
+    FoundVolume,
     Plan,
 )
 from snf_image_shared.job import Job
@@ -54,8 +56,12 @@ def inspect_disk(disk: Disk, job: Job) -> Findings:
     with problems.noted():
         table = disk.table
     loaders: list[str] = []
+    volumes: tuple[FoundVolume, ...] = ()
     with problems.noted():
-        on = _contents(disk, disk.reload(), loaders, problems)
+        disk.reload()
+        on = _contents(disk, loaders, problems)
+    with problems.noted():
+        volumes = _volumes(disk)
     with problems.noted():
         boot = boot_of(disk, tuple(loaders), problems)
     system, plan = _system(disk, job, problems)
@@ -63,7 +69,8 @@ def inspect_disk(disk: Disk, job: Job) -> Findings:
         size=disk.sectors * disk.sector_size,
         sector_size=disk.sector_size,
         table=_found_table(table, on) if table else None,
-        content=_bare(disk, problems) if table is None else FoundFileSystem(),
+        content=on.get(WHOLE_DISK, FoundFileSystem()),
+        volumes=volumes,
         boot=boot,
         system=system,
         problems=problems.texts,
@@ -71,37 +78,49 @@ def inspect_disk(disk: Disk, job: Job) -> Findings:
     )
 
 
-def _contents(
-    disk: Disk, table: PartitionTable, loaders: list[str], problems: Problems
-) -> Mapping[int, FoundFileSystem]:
-    """What lies on each partition; `loaders` gets those of the EFI system partitions."""
-    partitions = [item for item in table.partitions if not item.is_extended]
-    seen = probe([disk.partition_device(item.number) for item in partitions])
+def _contents(disk: Disk, loaders: list[str], problems: Problems) -> Mapping[int, FoundFileSystem]:
+    """What lies on each partition, or on the whole disk; `loaders` gets those of the EFI system partitions."""
+    places = disk.places()
+    seen = probe([place.device for place in places])
     found = {}
-    for item in partitions:
-        system = seen[disk.partition_device(item.number)]
-        found[item.number] = FoundFileSystem(system.type, fact(system.label), fact(system.uuid))
+    for place in places:
+        system = seen[place.device]
+        found[place.number] = FoundFileSystem(system.type, fact(system.label), fact(system.uuid))
         if system.type in MOUNTABLE:
             with problems.noted():
-                found[item.number] = _measured(system, found[item.number], item, loaders)
+                found[place.number] = _measured(system, found[place.number], place.partition, loaders)
     return found
 
 
-def _measured(system: FileSystem, found: FoundFileSystem, partition: Partition, loaders: list[str]) -> FoundFileSystem:
+def _volumes(disk: Disk) -> tuple[FoundVolume, ...]:
+    """The logical volumes; those that need more than device-mapper's simplest are named and not looked into."""
+    systems = probe([place.device for place in disk.places()])
+    members = [device for device, system in systems.items() if system.type == lvm.MEMBER]
+    if not members:
+        return ()
+    groups = lvm.groups_on(members)
+    with lvm.active(groups, read_only=True) as usable:
+        on = probe([volume.device for volume in usable])
+    return tuple(
+        FoundVolume(
+            volume.full_name, fact(volume.layout), FoundFileSystem(seen.type, fact(seen.label), fact(seen.uuid))
+        )
+        for group in groups
+        for volume in group.volumes
+        for seen in (on.get(volume.device, FileSystem(volume.device)),)
+    )
+
+
+def _measured(
+    system: FileSystem, found: FoundFileSystem, partition: Partition | None, loaders: list[str]
+) -> FoundFileSystem:
     with looked_at(system.device, system.type) as directory:
         room = os.statvfs(directory)
-        if partition.fixed_role == ESP:
+        if partition and partition.fixed_role == ESP:
             loaders += loaders_in(directory)
     unit = room.f_frsize
     used = max(0, room.f_blocks - room.f_bfree)
     return replace(found, size=room.f_blocks * unit, used=used * unit, free=room.f_bfree * unit)
-
-
-def _bare(disk: Disk, problems: Problems) -> FoundFileSystem:
-    with problems.noted():
-        system = probe([disk.device])[disk.device]
-        return FoundFileSystem(system.type, fact(system.label), fact(system.uuid))
-    return FoundFileSystem()
 
 
 def _found_table(table: PartitionTable, on: Mapping[int, FoundFileSystem]) -> FoundTable:
@@ -131,7 +150,7 @@ def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | Non
     except SnfImageError as error:
         problems.add(str(error))
         return None, _planned(job, None, None, str(error))
-    found = FoundSystem(str(system.family), system.root_partition)
+    found = FoundSystem(str(system.family), system.root_partition, system.volume)
     if system.family is not OsFamily.LINUX:
         problems.add(f"the system is {system.family}, and this version looks into Linux alone")
         return found, _planned(job, system, None)

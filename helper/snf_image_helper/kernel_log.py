@@ -63,7 +63,7 @@ def messages_about(device: str) -> Iterator[Messages]:
 def _kernel_name(device: str) -> str:
     """The name that messages use: that of /dev/mapper/vg-root is dm-0."""
     try:
-        number = os.stat(device).st_rdev
+        number = Path(device).stat().st_rdev
         return Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True).name
     except OSError:
         return Path(device).name

@@ -61,6 +61,11 @@ class Volume:
         return f"/dev/mapper/{self.mapper_name}"
 
     @property
+    def is_linear(self) -> bool:
+        """Every extent of the group can be its next."""
+        return self.layout == "linear"
+
+    @property
     def is_simple(self) -> bool:
         """It can be made usable here: no thin, mirrored, cached or encrypted volume."""
         return self.layout in _SIMPLE

@@ -205,8 +205,9 @@ def growing(table: PartitionTable, swap: SwapPartition | None = None) -> Partiti
 def grown(table: PartitionTable, total: int, swap: SwapPartition | None = None, stays: str = "") -> Change:
     """How `table` fills a disk of `total` sectors, with a swap partition at its end if one is asked for.
 
-    `stays` says what the last partition holds when that forbids growing it, though its type would not. The last MiB of the disk stays free. Nothing ever shrinks or moves. Raises GuestError for a table that
-    check() refuses and for a swap partition that has no room or no number.
+    `stays` says what the last partition holds when that forbids growing it, though its type would not. The last MiB
+    of the disk stays free. Nothing ever shrinks or moves. Raises GuestError for a table that check() refuses and for a
+    swap partition that has no room or no number.
     """
     check(table, total)
     warnings = []

@@ -11,14 +11,15 @@ from snf_image_helper import cloud_init, host_names
 from snf_image_helper.detection import detect
 from snf_image_helper.disk import Disk
 from snf_image_helper.distros import Distro
-from snf_image_helper.filesystems import probe, refuse_errors
+from snf_image_helper.filesystems import refuse_errors
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.host_names import Renaming
 from snf_image_helper.mounting import mounted
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import OsFamily
+from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import reported
+from snf_image_helper.volumes import volumes_of
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import ProcessError
@@ -85,20 +86,19 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
     system = detect(disk, job, report)
     if system.family is not OsFamily.LINUX:
         return f"its system is {system.family}, and this version renames Linux alone"
-    _refuse_suspended(disk)
+    _refuse_suspended(disk, system, report)
     with mounted(disk, system, report, only=_MOUNT_POINTS) as guest, reported(TASK, report):
         for device in guest.mounts.values():
             refuse_errors(device)
         return rename_guest(guest, renaming, report)
 
 
-def _refuse_suspended(disk: Disk) -> None:
+def _refuse_suspended(disk: Disk, system: System, report: Reporter) -> None:
     """A system that sleeps on the disk has file systems in its memory, and would write that memory over our changes."""
-    partitions = [item for item in disk.require_table().partitions if not item.is_extended]
-    found = probe([disk.partition_device(item.number) for item in partitions])
-    for item in partitions:
-        if found[disk.partition_device(item.number)].type == _SUSPENDED:
-            raise GuestError(f"it is suspended to partition {item.number}; start it and shut it down")
+    with volumes_of(disk, system, report, read_only=True) as volumes:
+        for device, found in volumes.systems.items():
+            if found.type == _SUSPENDED:
+                raise GuestError(f"it is suspended to {volumes.called(device)}; start it and shut it down")
 
 
 def _exchange(guest: Guest, renaming: Renaming, renamed: dict[str, str], seed: dict[str, cloud_init.Json]) -> None:
@@ -107,7 +107,7 @@ def _exchange(guest: Guest, renaming: Renaming, renamed: dict[str, str], seed: d
     new = renaming.translated(_seed_name(seed))
     if new is not None:
         # instance-id stays: a new one would make cloud-init begin from the start, with new SSH host keys.
-        renamed[cloud_init.META_DATA] = cloud_init.as_text({**seed, cloud_init.NAME: new})
+        renamed[cloud_init.seed_path(guest, cloud_init.META_DATA)] = cloud_init.as_text({**seed, cloud_init.NAME: new})
     guest.write_texts({path: text for path, text in renamed.items() if text != _text(guest, path)})
 
 
@@ -122,5 +122,9 @@ def _seed_name(seed: dict[str, cloud_init.Json]) -> str:
 
 def _has_begun(guest: Guest, seed: dict[str, cloud_init.Json]) -> bool:
     """Whether cloud-init has taken the name out of the seed: from then on it is the guest's own affair."""
-    instance = seed.get("instance-id")
-    return not isinstance(instance, str) or "\0" in instance or guest.is_dir(f"{cloud_init.INSTANCES}/{instance}")
+    instance = seed.get(cloud_init.INSTANCE_ID)
+    return (
+        not isinstance(instance, str)
+        or "\0" in instance
+        or guest.is_dir(cloud_init.instance_directory(guest, instance))
+    )

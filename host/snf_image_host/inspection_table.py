@@ -32,6 +32,12 @@ def lines(inspection: Inspection) -> Iterator[str]:
         yield _PARTITION.format("No.", "Start", "Size", "Type", "Content", "Used", "Free")
         for partition in found.table.partitions:
             yield from _partition(partition)
+    if found.volumes:
+        yield ""
+        yield "Logical volumes"
+        for volume in found.volumes:
+            content = _content(volume.content) or _NOTHING
+            yield from _wrapped("  * ", f"{volume.name}: {volume.layout}, {content}")
     if found.plan:
         yield ""
         yield from _plan(found.plan)
@@ -86,7 +92,9 @@ def _system(system: FoundSystem) -> Iterator[str]:
         kin = "" if system.distribution_family in known else f" ({system.distribution_family}'s family)"
         yield from _entry("Distro", release + kin)
     called = f", {system.root_device} in its fstab" if system.root_device else ""
-    yield from _entry("Root", f"partition {system.root_partition}{called}")
+    place = f"partition {system.root_partition}" if system.root_partition else "the whole disk"
+    volume = f", logical volume {system.volume}" if system.volume else ""
+    yield from _entry("Root", f"{place}{volume}{called}")
     if system.kernels:
         yield from _entry("Kernels", ", ".join(system.kernels))
     network = system.network + (f" ({system.network_backend})" if system.network_backend else "")

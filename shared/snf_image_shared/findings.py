@@ -61,6 +61,17 @@ class FoundTable:
 
 
 @dataclass(frozen=True)
+class FoundVolume:
+    """One logical volume of LVM."""
+
+    name: str = field(metadata=_says("GROUP/NAME"))
+    layout: str = field(default="", metadata=_says("As lvs names it: linear, striped, thin,sparse, raid,raid1"))
+    content: FoundFileSystem = field(
+        default_factory=FoundFileSystem, metadata=_says("What lies on it, if it is linear or striped")
+    )
+
+
+@dataclass(frozen=True)
 class FoundBoot:
     """How the disk can boot, as far as its bytes tell: nothing was started."""
 
@@ -77,7 +88,8 @@ class FoundSystem:
     """The operating system on the disk."""
 
     family: str = field(metadata=_says("As the property OSFAMILY: linux, windows, freebsd"))
-    root_partition: int = field(metadata=_says("As the property ROOT_PARTITION"))
+    root_partition: int = field(metadata=_says("As the property ROOT_PARTITION; 0: the whole disk"))
+    volume: str = field(default="", metadata=_says("GROUP/NAME of its logical volume on that partition; empty: none"))
     name: str = field(default="", metadata=_says("What it calls itself: Debian GNU/Linux 13 (trixie)"))
     distribution: str = field(default="", metadata=_says("ID of its os-release"))
     release: str = field(default="", metadata=_says("VERSION_ID of its os-release"))
@@ -133,6 +145,7 @@ class Findings:
     system: FoundSystem | None = field(default=None, metadata=_says("The operating system; null: none was found"))
     problems: tuple[str, ...] = field(default=(), metadata=_says("What could not be found, and why"))
     plan: Plan | None = field(default=None, metadata=_says("What a deployment would do; null: nobody asked"))
+    volumes: tuple[FoundVolume, ...] = field(default=(), metadata=_says("Logical volumes of LVM"))
 
     def dump(self) -> bytes:
         """At most LARGEST bytes of ASCII: what is too much is left out from the end, and said."""
@@ -150,6 +163,10 @@ def shortened(text: str) -> str:
 def _less(found: Findings) -> Findings:
     """The same with half of what there is most of."""
     table = found.table
+    if len(found.volumes) > max(len(found.problems), len(table.partitions) if table else 0):
+        kept_volumes = found.volumes[: len(found.volumes) // 2]
+        said = f"there are {len(found.volumes)} logical volumes: those after the first {len(kept_volumes)} are not shown"
+        return replace(found, volumes=kept_volumes, problems=(said, *found.problems))
     if table and len(table.partitions) >= len(found.problems):
         kept = table.partitions[: len(table.partitions) // 2]
         said = f"there are {len(table.partitions)} partitions: those after the first {len(kept)} are not shown"

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from snf_image_helper import lvm
 from snf_image_helper.filesystems import grow_mounted, mounted_types, probe
+from snf_image_helper.growth import filling, root_volume
 from snf_image_helper.guest import Guest
-from snf_image_helper.partitions import growing
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import MOUNT_IMAGE, CloudInit, Task
 from snf_image_helper.tasks.fix_partition_table import asked_swap
@@ -16,16 +17,19 @@ _GROWS_MOUNTED = frozenset({"xfs", "btrfs"})
 
 def resize_mounted(guest: Guest, job: Job, report: Reporter) -> None:
     """Grow what lies on the last partition, wherever the guest mounts it; warn when it does not."""
-    last = growing(guest.disk.require_table(), asked_swap(job))
+    last = filling(guest.disk, asked_swap(job))
     if last is None:
         return
-    device = guest.disk.partition_device(last.number)
+    device, found = last.device, probe([last.device])[last.device].type
+    if found == lvm.MEMBER:
+        volume = root_volume(guest.disk, last)
+        device, found = (volume[1].device, "") if volume else (device, found)
     if device in guest.mounts.values():
         kind, mount_point = mounted_types()[device]
         if kind in _GROWS_MOUNTED:
             grow_mounted(kind, device, mount_point)
-    elif (kind := probe([device])[device].type) in _GROWS_MOUNTED:
-        report.warning(f"the {kind} on partition {last.number} is not in the guest's fstab and is not resized")
+    elif found in _GROWS_MOUNTED:
+        report.warning(f"the {found} on {last.name} is not in the guest's fstab and is not resized")
 
 
 TASK: Task[Guest] = Task(
@@ -34,5 +38,5 @@ TASK: Task[Guest] = Task(
     cloud_init=CloudInit.OFF,
     after=("FixPartitionTable", MOUNT_IMAGE),
     resizes=True,
-    decides="only xfs or btrfs on the last partition",
+    decides="only xfs or btrfs on the last partition, or on the root's volume there",
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snf_image_helper.disk import Disk
+from snf_image_helper.growth import why_it_stays
 from snf_image_helper.partitions import Partition, SwapPartition, TableKind, differences, grown, parse_swap
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import CloudInit, Task
@@ -27,12 +28,22 @@ def asked_swap(job: Job) -> SwapPartition | None:
 def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     """Grow and create in place: partitions that do not change keep every byte of their entries.
 
+    A disk that one file system has for itself is left alone.
     Raises GuestError for a table that cannot be right, and when the result is not the one intended.
     """
+    swap = asked_swap(job)
+    if disk.table is None and disk.system is not None:
+        if swap is not None:
+            raise GuestError(
+                f"property SWAP: {swap.number}:{swap.mib} asks for a partition and the image has no partition table; "
+                "write the letter of another disk, or drop SWAP"
+            )
+        report.warning("the image has no partition table: its file system has the whole disk")
+        return
     table = disk.require_table()
     if not table.partitions:
         raise GuestError("the partition table is empty; publish the image with its partitions")
-    change = grown(table, disk.sectors, asked_swap(job))
+    change = grown(table, disk.sectors, swap, why_it_stays(disk, swap))
     for warning in change.warnings:
         report.warning(warning)
     for partition in change.resized:
@@ -44,8 +55,8 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     if table.kind is TableKind.GPT and not _backup_is_last(disk):
         # sfdisk moves it as well, but only when it has something to write.
         run(["sgdisk", "-e", disk.device])
-    found = disk.reload()
-    problems = differences(change.table, found)
+    disk.reload()
+    problems = differences(change.table, disk.require_table())
     if problems:
         raise GuestError(f"the partition table was not written as intended: {problems[0]}")
 
@@ -72,5 +83,5 @@ TASK: Task[Disk] = Task(
     fix_partition_table,
     cloud_init=CloudInit.OFF,
     skip=_skip,
-    decides="grows the last partition unless its type forbids that",
+    decides="grows the last partition unless its type or content forbids that",
 )

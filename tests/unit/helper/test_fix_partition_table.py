@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper.disk import Disk
+from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks.fix_partition_table import TASK
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import MIB, Listener, attached, job, sh, table_of
@@ -39,8 +40,13 @@ def enlarged(path: Path, script: str, sector_size: int = 512, mib: int = 100) ->
         yield disk
 
 
-def fix(disk: Disk, **properties: str) -> Listener:
+def fix(disk: Disk, root: int | None = None, **properties: str) -> Listener:
+    """The task's warnings; the root is the partition that begins last, unless a test says otherwise."""
     listener = Listener()
+    if root is None and disk.table:
+        places = sorted((place for place in disk.places() if place.partition), key=lambda place: place.partition.start)
+        root = places[-1].number if places else 1
+    disk.system = System(OsFamily.LINUX, root or 0)
     TASK.run(disk, job(**properties), listener.reporter)
     return listener
 
@@ -198,21 +204,17 @@ def test_a_disk_that_is_no_larger_stays_byte_for_byte(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_disk_without_a_table_is_named_for_what_it_is(tmp_path: Path) -> None:
+def test_a_disk_that_a_file_system_has_for_itself_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "d"
     path.write_bytes(b"")
     os.truncate(path, 16 * MIB)
     sh("mkfs.ext4", "-q", str(path))
-    with attached(path) as disk, pytest.raises(GuestError, match="no partition table; the image is a bare ext4"):
-        fix(disk)
-
-
-def test_an_empty_disk_has_no_table(tmp_path: Path) -> None:
-    path = tmp_path / "d"
-    path.write_bytes(b"")
-    os.truncate(path, 16 * MIB)
-    with attached(path) as disk, pytest.raises(GuestError, match="no partition table; nothing was recognised"):
-        fix(disk)
+    before = path.read_bytes()
+    with attached(path) as disk:
+        assert fix(disk).warnings == ["the image has no partition table: its file system has the whole disk"]
+        with pytest.raises(GuestError, match=r"property SWAP: 2:16 .* no partition table; write the letter"):
+            fix(disk, SWAP="2:16")
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("label", ["dos", "gpt"])

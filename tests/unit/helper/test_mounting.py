@@ -35,7 +35,8 @@ def _private_mounts() -> Iterator[None]:
 def guest_image(path: Path, fstab: str, directories: tuple[str, ...] = ()) -> Iterator[Disk]:
     """Three ext4 partitions, the first a root with that fstab; {uuid2} and {partuuid2} stand for the second's."""
     with image(path, SCRIPT, EXT4) as disk:
-        table = disk.reload()
+        disk.reload()
+        table = disk.require_table()
         second = disk.partition_device(2)
         partition = table.partition(2)
         assert partition is not None
