@@ -62,8 +62,13 @@ class Card:
 
     @property
     def idle(self) -> bool:
-        """Nothing is sent through the card: it is only switched on."""
+        """Nothing is sent through the card: at most it is switched on."""
         return self.ipv4 is Ipv4Method.NONE and self.ipv6 is Ipv6Method.NONE and not self.routes
+
+    @property
+    def down(self) -> bool:
+        """Nobody said anything of the card: it is kept switched off, whatever the image would do with it."""
+        return self.idle and not (self.mtu or self.nameservers or self.search)
 
     @property
     def addresses(self) -> tuple[Network, ...]:

@@ -19,6 +19,7 @@ INTERFACES = "/etc/network/interfaces"
 MAPPING_SCRIPT = "/etc/network/snf-image-by-mac"
 
 _LOOPBACK = "\nauto lo\niface lo inet loopback\n"
+ONLY_LOOPBACK = HEADER + _LOOPBACK
 _SCRIPT = f"""#!/bin/sh
 {HEADER}# ifupdown's mapping script: turns an interface into the logical one that has its MAC address.
 mac=
@@ -34,12 +35,16 @@ echo "$1"
 
 
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
-    """The loopback stanza stays; what else was in interfaces goes, and nothing is sourced any more."""
-    stanzas = "".join(_stanzas(card, f"{'nic' if facts.matches_mac else 'eth'}{card.number}", facts) for card in cards)
-    files = {INTERFACES: FileContent(HEADER + _LOOPBACK + (_mapping(cards) if facts.matches_mac else "") + stanzas)}
-    if facts.matches_mac:
+    """The loopback stanza stays; what else was in interfaces goes, and nothing is sourced any more.
+
+    A card without a stanza is left switched off. The name that udev gives to a card does not depend on that.
+    """
+    up = tuple(card for card in cards if not card.down)
+    stanzas = "".join(_stanzas(card, f"{'nic' if facts.matches_mac else 'eth'}{card.number}", facts) for card in up)
+    files = {INTERFACES: FileContent(ONLY_LOOPBACK + (_mapping(up) if facts.matches_mac and up else "") + stanzas)}
+    if facts.matches_mac and up:
         files[MAPPING_SCRIPT] = FileContent(_SCRIPT, 0o755)
-    elif facts.has_udev:
+    elif not facts.matches_mac and facts.has_udev:
         files[UDEV_RULES] = FileContent(HEADER + "".join(_rule(card) for card in cards))
     return Rendered(files, suffixed(facts.competing))
 

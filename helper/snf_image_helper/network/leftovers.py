@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the image's template was to its network: leases, DHCP identities, card names.
 
-Two clones with one DUID fight over one address; a lease of another network delays the boot. All of it is made anew.
+Two clones with one DUID fight over one address; a lease of another network delays the boot. ResetIdentity removes all
+of it; the guest makes it anew.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from snf_image_helper.guest import Guest
+from snf_image_helper.network import networkd, networkmanager
 from snf_image_helper.network.name_servers import BESIDES
 from snf_image_helper.network.rendering import BACKUP, HEADER
 
@@ -26,20 +29,35 @@ _LEFTOVERS = {
 }
 
 
-def forget(guest: Guest) -> None:
-    """Remove it; rules that tie the names of cards to other cards are only put out of the way.
-
-    An image may be the snapshot of an instance of ours: what its resolver was told is nothing for the next one.
-    """
+def forget_leases(guest: Guest) -> int:
+    """Remove leases and DHCP identities; how many there were."""
+    found = 0
     for directory, pattern in _LEFTOVERS.items():
         for name in guest.list_directory(directory, missing_ok=True):
             if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
                 guest.remove(f"{directory}/{name}")
-    for path in BESIDES:
-        if _is_ours(guest, path):
+                found += 1
+    return found
+
+
+def retire_rules(guest: Guest) -> int:
+    """Put udev's rules out of the way that tie the names of cards to other cards; how many there were."""
+    if not guest.is_file(UDEV_RULES) or _is_ours(guest, UDEV_RULES):
+        return 0
+    guest.rename(UDEV_RULES, UDEV_RULES + BACKUP)
+    return 1
+
+
+def withdraw(guest: Guest, written: Collection[str]) -> None:
+    """Take back what an earlier deployment told the guest's software, unless it is about to be written again.
+
+    An image may be the snapshot of an instance of ours, with another resolver, or another owner of its network.
+    """
+    names = guest.list_directory(networkd.DIRECTORY, missing_ok=True)
+    profiles = (f"{networkd.DIRECTORY}/{name}" for name in names if name.startswith(networkd.PREFIX))
+    for path in (*BESIDES, networkmanager.UNMANAGED, *profiles):
+        if path not in written and _is_ours(guest, path):
             guest.remove(path)
-    if guest.is_file(UDEV_RULES) and not _is_ours(guest, UDEV_RULES):
-        guest.rename(UDEV_RULES, UDEV_RULES + BACKUP)
 
 
 def _is_ours(guest: Guest, path: str) -> bool:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from snf_image_helper.cloud_init import Json
+from snf_image_helper.network import networkmanager
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
@@ -16,18 +17,22 @@ FILE = f"{DIRECTORY}/50-snf-image.yaml"
 
 
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
-    """All other files are retired: netplan merges what it finds, and the last word would be theirs."""
-    model: dict[str, Json] = {"version": 2, "renderer": facts.backend, "ethernets": ethernets(cards)}
-    text = HEADER + "".join(f"{line}\n" for line in _yaml({"network": model}))
-    return Rendered({FILE: FileContent(text, 0o600)}, suffixed(tuple(p for p in facts.competing if p != FILE)))
+    """All other files are retired: netplan merges what it finds, and the last word would be theirs.
 
-
-def ethernets(cards: tuple[Card, ...]) -> dict[str, Json]:
-    """The member "ethernets" of version 2, as netplan wants it."""
-    return {
+    A card that it does not know is left switched off by networkd, though not by NetworkManager. "activation-mode" would
+    say so, but netplan before 0.103 refuses a whole file for an unknown key.
+    """
+    ethernets = {
         f"nic{card.number}": {**_ethernet(card), **_member("routes", [_route(route) for route in card.routes])}
         for card in cards
+        if not card.down
     }
+    model: dict[str, Json] = {"version": 2, "renderer": facts.backend, **_member("ethernets", ethernets)}
+    text = HEADER + "".join(f"{line}\n" for line in _yaml({"network": model}))
+    files = {FILE: FileContent(text, 0o600)}
+    if facts.backend == "NetworkManager":
+        files.update(networkmanager.left_alone(tuple(card for card in cards if card.down)))
+    return Rendered(files, suffixed(tuple(path for path in facts.competing if path != FILE)))
 
 
 def for_cloud_init(cards: tuple[Card, ...]) -> dict[str, Json]:

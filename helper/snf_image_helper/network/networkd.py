@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from snf_image_helper.network.cards import DEFAULTS, Card
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
@@ -11,14 +11,49 @@ from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 DIRECTORY = "/etc/systemd/network"
 # The first file that matches a card is the only one it gets.
-_PREFIX = "05-snf-image"
+PREFIX = "05-snf-image"
 
 
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     """Files of the image that would be read before ours are retired; later ones lose anyway."""
-    files = {f"{DIRECTORY}/{_PREFIX}-{card.number}.network": FileContent(_file(card)) for card in cards}
-    earlier = tuple(path for path in facts.competing if path not in files and path < f"{DIRECTORY}/{_PREFIX}")
+    files = {path_of(card): FileContent(_file(card)) for card in cards if not card.down}
+    files.update(left_alone(tuple(card for card in cards if card.down)))
+    earlier = tuple(path for path in facts.competing if path not in files and path < f"{DIRECTORY}/{PREFIX}")
     return Rendered(files, suffixed(earlier))
+
+
+def path_of(card: Card) -> str:
+    """The file of the card."""
+    return f"{DIRECTORY}/{PREFIX}-{card.number}.network"
+
+
+def left_alone(cards: tuple[Card, ...]) -> dict[str, FileContent]:
+    """Files that keep networkd from these cards: nobody switches them on.
+
+    Unmanaged= is known since systemd 233; an older one at least gives them nothing.
+    """
+    text = "{header}\n[Match]\nMACAddress={mac}\n\n[Link]\nUnmanaged=yes\n\n[Network]\nDHCP=no\n{none}"
+    none = "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+    return {path_of(card): FileContent(text.format(header=HEADER, mac=card.mac, none=none)) for card in cards}
+
+
+def takes_cards(text: str, macs: Collection[str]) -> bool:
+    """Whether a file of the image may match one of these Ethernet cards, whose names nobody knows."""
+    section, found = "", dict[str, list[str]]()
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            section = line
+        elif section == "[Match]" and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            found.setdefault(key.strip(), []).extend(value.split())
+    bound = {mac.lower() for mac in found.get("MACAddress", []) + found.get("PermanentMACAddress", [])}
+    others = {"Kind", "SSID", "BSSID", "WLANInterfaceType"} & found.keys()
+    return not (
+        others
+        or (bound and not bound & set(macs))
+        or ("Type" in found and not {"ether", "*"} & set(found["Type"]))
+        or ("Name" in found and not any(name.startswith(("e", "*", "?", "[", "!")) for name in found["Name"]))
+    )
 
 
 def _file(card: Card) -> str:

@@ -10,6 +10,7 @@ from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rende
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
+UNMANAGED = "/etc/NetworkManager/conf.d/99-snf-image.conf"
 
 
 def profile_path(number: int) -> str:
@@ -19,12 +20,22 @@ def profile_path(number: int) -> str:
 
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     """Profiles of the image that fit one of the cards are hidden: NetworkManager would choose between equals."""
-    cards = _with_servers_at_home(cards)
-    files = {profile_path(card.number): FileContent(_keyfile(card), 0o600) for card in cards}
+    cards = with_servers_at_home(cards)
+    files = {profile_path(card.number): FileContent(_keyfile(card), 0o600) for card in cards if not card.down}
+    files.update(left_alone(tuple(card for card in cards if card.down)))
     return Rendered(files, hidden(facts.competing))
 
 
-def _with_servers_at_home(cards: tuple[Card, ...]) -> tuple[Card, ...]:
+def left_alone(cards: tuple[Card, ...]) -> dict[str, FileContent]:
+    """The file that keeps NetworkManager from these cards; otherwise it asks for an address on each that it finds.
+
+    It comes last, and adds to what others say (NetworkManager.conf(5), "+=").
+    """
+    macs = ";".join(f"mac:{card.mac}" for card in cards)
+    return {UNMANAGED: FileContent(f"{HEADER}\n[keyfile]\nunmanaged-devices+={macs}\n")} if cards else {}
+
+
+def with_servers_at_home(cards: tuple[Card, ...]) -> tuple[Card, ...]:
     """NetworkManager refuses servers of a family that the card is without; the first card that has it takes them."""
     lost4 = tuple(server for card in cards if card.ipv4 is Ipv4Method.NONE for server in card.v4.nameservers)
     lost6 = tuple(server for card in cards if card.ipv6 is Ipv6Method.NONE for server in card.v6.nameservers)

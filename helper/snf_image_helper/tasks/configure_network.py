@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ConfigureNetwork: write the instance's NICs for the network software that the guest uses, found by MAC address.
 
-netplan, systemd-networkd, ifupdown or NetworkManager (always, with the property NM_NETWORKING). Files that would
-compete are renamed, not lost; leases and identities that the template got from its network are removed. Under
-CLOUD_INIT the network has one owner: cloud-init is told to leave it alone, or gets the cards through the seed's
-network-config where the guest has nothing we write for.
+The network gets one owner (network/ownership.py). Files that would compete are renamed, not lost. cloud-init, where there
+is one, is told to leave the network alone; under CLOUD_INIT it gets the cards through the seed's network-config where
+the guest has nothing we write for.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 
-from snf_image_helper import cloud_init
+from snf_image_helper import cloud_init_network
 from snf_image_helper.guest import Guest, Ownership
-from snf_image_helper.network import Renderer, chosen, files_for, netplan
-from snf_image_helper.network.cards import cards_of
-from snf_image_helper.network.leftovers import forget
+from snf_image_helper.network import Decision, Renderer, decide, files_for, netplan
+from snf_image_helper.network.cards import Card, cards_of
+from snf_image_helper.network.competition import DEAF
+from snf_image_helper.network.leftovers import withdraw
 from snf_image_helper.network.rendering import FileContent, Rendered
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
@@ -25,26 +25,42 @@ from snf_image_shared.job import Job
 def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     """A guest with nothing we write for is left alone, with a warning. Raises GuestError for an impossible NIC."""
     cards = cards_of(job.nics)
-    forget(guest)
     for card in cards:
         for gateway in card.left_out:
             report.warning(
                 f"NIC {card.number}: the default route by {gateway} is left out, there is another one; "
                 "give both as routes with different metrics to keep them"
             )
-    renderer = chosen(guest, job.wishes)
+    decision = decide(guest, job.wishes)
+    for line in _told(decision, cards):
+        print(line, flush=True)
+    rendered = files_for(decision, guest, cards)
+    withdraw(guest, rendered.files)
+    write(guest, rendered)
     by_cloud_init = job.wishes.flag("CLOUD_INIT")
-    if renderer is not None:
-        write(guest, files_for(renderer, guest, cards))
-        if by_cloud_init:
-            cloud_init.write_configuration(guest, "50ConfigureNetwork", {"network": {"config": "disabled"}})
+    if decision.owner is not None:
+        for other in DEAF.intersection(decision.others):
+            report.warning(f"{other} starts at boot, too, and may take the cards from {decision.owner}; turn one off")
+        if by_cloud_init or cloud_init_network.is_there(guest):
+            # Without a source of data it would ask for an address on the first card at each boot.
+            cloud_init_network.disable(guest)
     elif by_cloud_init:
-        model = {"version": 2, "ethernets": netplan.for_cloud_init(cards)}
-        cloud_init.write_seed(guest, cloud_init.NETWORK_CONFIG, json.dumps(model, indent=1) + "\n")
+        cloud_init_network.leave(guest, netplan.for_cloud_init(cards), report)
     else:
         report.warning(
             f"The guest uses none of {', '.join(Renderer)}: its network is left as it is; enable one in the image"
         )
+
+
+def _told(decision: Decision, cards: tuple[Card, ...]) -> Iterator[str]:
+    """What was decided, for the log of the VM."""
+    others = f"; kept from the cards: {', '.join(decision.others)}" if decision.others else ""
+    yield f"network: {decision.owner or 'nobody'} owns it: {decision.reason}{others}"
+    for card in cards:
+        addresses = ", ".join(map(str, card.addresses)) or "no address of its own"
+        routes = "".join(f", {route.destination} by {route.gateway or 'its link'}" for route in card.routes)
+        state = "kept down" if card.down else f"IPv4 {card.ipv4}, IPv6 {card.ipv6}, {addresses}{routes}"
+        yield f"network: NIC {card.number} ({card.mac}): {state}"
 
 
 def write(guest: Guest, rendered: Rendered) -> None:

@@ -10,13 +10,13 @@ import pytest
 from snf_image_helper import fstab
 from snf_image_helper.guest import READ_LIMIT
 from snf_image_helper.host_names import Renaming
-from snf_image_helper.network import Renderer, choose, facts_for
+from snf_image_helper.network import Renderer, decide, facts_for
 from snf_image_helper.passwords import LOGIN_DEFS, Method, method_of
 from snf_image_helper.rename import rename_guest
 from snf_image_helper.tasks import assign_hostname
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener
-from unit.helper.guest_trees import guest_in, perform, text
+from unit.helper.guest_trees import JOB, guest_in, perform, text
 
 pytestmark = pytest.mark.root
 
@@ -61,7 +61,7 @@ def test_a_line_of_hosts_may_be_very_long(tmp_path: Path) -> None:
 def test_empty_lines_configure_no_card(tmp_path: Path) -> None:
     files = {"/usr/lib/systemd/systemd": "", "/sbin/ifup": "", "/etc/network/interfaces": EMPTY_LINES}
     with guest_in(tmp_path, files) as guest:
-        assert choose(guest) is Renderer.IFUPDOWN
+        assert decide(guest, JOB.wishes).owner is Renderer.IFUPDOWN
 
 
 def test_a_package_without_version_is_no_new_one_however_often_it_is_there(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper.guest import Guest
-from snf_image_helper.network import Renderer, choose, is_enabled
+from snf_image_helper.network import Renderer, decide
+from snf_image_helper.services import is_enabled
 from snf_image_helper.tasks.configure_network import TASK
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 from unit.helper.guest_trees import JOB, guest_in, perform, text
@@ -61,7 +62,7 @@ def test_the_guests_own_software_decides(
     with guest_in(tmp_path, files) as guest:
         for unit in enabled:
             enable(guest, f"{unit}.service")
-        assert choose(guest) is renderer
+        assert decide(guest, JOB.wishes).owner is renderer
 
 
 def test_a_masked_unit_is_not_enabled(tmp_path: Path) -> None:
@@ -140,6 +141,7 @@ def test_cloud_init_is_told_that_the_network_has_an_owner(tmp_path: Path) -> Non
 def test_cloud_init_gets_the_whole_card_where_nobody_else_would(tmp_path: Path) -> None:
     far = replace(STATIC, gateway4="198.51.100.1", ipv6=Ipv6Method.DHCP)
     with guest_in(tmp_path) as guest:
+        guest.make_directory("/etc/cloud/cloud.cfg.d")
         perform(TASK, guest, replace(JOB, nics=(far,)), CLOUD_INIT="yes")
         assert json.loads(text(guest, "/var/lib/cloud/seed/nocloud-net/network-config")) == {
             "version": 2,
