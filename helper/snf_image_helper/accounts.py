@@ -46,6 +46,11 @@ def find_user(guest: Guest, name: str) -> User:
     raise GuestError(f"the user {name!r} is not in {USERS_FILE}; correct the name or add the user to the image")
 
 
+def has_user(guest: Guest, name: str) -> bool:
+    """Whether there is an account of that name."""
+    return any(user.name == name for user in parse_passwd(guest.read_text(USERS_FILE, missing_ok=True) or ""))
+
+
 def owner_ids(guest: Guest, owner: str | None, group: str | None) -> tuple[int, int]:
     """Numbers for two names or numbers of the guest; None is 0. Raises GuestError for a name it does not have."""
     uid = _number(owner)

@@ -1,41 +1,84 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tasks leave for cloud-init under CLOUD_INIT: drop-ins, the NoCloud seed, scripts for the first boot.
 
-Everything is written as JSON, which every YAML reader takes: no quoting rules, nothing a value could break out of.
+Documents are written as JSON, which every YAML reader takes: no quoting rules, nothing a value could break out of.
+What is there already is not written again.
 """
 
 from __future__ import annotations
 
+import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Job
 
-SEED = "/var/lib/cloud/seed/nocloud-net"
-USER_DATA = f"{SEED}/user-data"
-NETWORK_CONFIG = f"{SEED}/network-config"
-SCRIPTS = "/var/lib/cloud/scripts/per-once"
+# The members of a NoCloud seed. cloud-init looks for one in "nocloud", then in "nocloud-net", in both from the disk
+# alone, and stops at the first with both meta-data and user-data (DataSourceNoCloud.py, 0.7.9 to 26.1).
+META_DATA, USER_DATA, VENDOR_DATA, NETWORK_CONFIG = "meta-data", "user-data", "vendor-data", "network-config"
+SEED_FILES = (META_DATA, USER_DATA, VENDOR_DATA, NETWORK_CONFIG)
+SEED, OTHER_SEED = "nocloud-net", "nocloud"
 PRIVATE = Ownership(mode=0o600)
-META_DATA = f"{SEED}/meta-data"
-NAME = "local-hostname"  # the member of the meta-data
-INSTANCES = "/var/lib/cloud/instances"  # one directory for each instance-id that cloud-init has worked for
-_CONFIGURATION = ("/etc/cloud/cloud.cfg.d", "/usr/local/etc/cloud/cloud.cfg.d")  # the second on BSD
+NAME = "local-hostname"  # members of the meta-data
+INSTANCE_ID = "instance-id"
+PREFIX = "98_snf-image-"  # of every drop-in of ours
+MAIN = ("/etc/cloud/cloud.cfg", "/usr/local/etc/cloud/cloud.cfg")  # the second on BSD
+_STATE = "/var/lib/cloud"
+_CLOUD_DIR = re.compile(r"""^[^#\n]{0,200}\bcloud_dir["']?[ \t]*:[ \t]*["']?(/[^\s"',}#]{1,200})""", re.MULTILINE)
 
-Json: TypeAlias = "str | bool | int | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "str | bool | int | Sequence[Json] | Mapping[str, Json] | None"
+
+
+def drop_ins(guest: Guest) -> str:
+    """The directory of drop-ins. Raises GuestError when the guest has none: then it has no cloud-init."""
+    directory = next((f"{path}.d" for path in MAIN if guest.is_dir(f"{path}.d")), None)
+    if directory is None:
+        raise GuestError(f"CLOUD_INIT is set and {MAIN[0]}.d does not exist; install cloud-init in the image")
+    return directory
+
+
+def image_settings(guest: Guest) -> tuple[str, ...]:
+    """The image's own files of cloud-init's settings, weakest first (cloudinit/util.py, read_conf_with_confd)."""
+    found = []
+    for path in MAIN:
+        found += [path] if guest.is_file(path) else []
+        names = guest.list_directory(f"{path}.d", missing_ok=True)
+        theirs = [name for name in names if name.endswith(".cfg") and not name.startswith(PREFIX)]
+        found += [f"{path}.d/{name}" for name in theirs if guest.is_file(f"{path}.d/{name}")]
+    return tuple(found)
+
+
+def state_directory(guest: Guest) -> str:
+    """Where cloud-init keeps seed and state: system_info, paths, cloud_dir of its settings, or its default.
+
+    The helper has no YAML reader: the last line that assigns cloud_dir counts.
+    """
+    texts = (guest.read_text(path) for path in image_settings(guest))
+    found = [match[1] for text in texts for match in _CLOUD_DIR.finditer(text)]
+    return found[-1].rstrip("/") or _STATE if found else _STATE
+
+
+def seed_path(guest: Guest, name: str) -> str:
+    """A file of the seed."""
+    return f"{state_directory(guest)}/seed/{SEED}/{name}"
+
+
+def instance_directory(guest: Guest, instance_id: str) -> str:
+    """What cloud-init makes as soon as it works for an instance-id."""
+    return f"{state_directory(guest)}/instances/{instance_id}"
 
 
 def write_configuration(guest: Guest, task: str, members: Mapping[str, Json], mode: int = 0o644) -> str:
     """Write the drop-in of `task`, its number included ("50DeleteSSHKeys"), and give its path.
 
-    Raises GuestError when the guest has no directory for it: then it has no cloud-init.
+    Raises GuestError when the guest has no cloud-init.
     """
-    directory = next((path for path in _CONFIGURATION if guest.is_dir(path)), None)
-    if directory is None:
-        raise GuestError(f"CLOUD_INIT is set and {_CONFIGURATION[0]} does not exist; install cloud-init in the image")
-    path = f"{directory}/98_snf-image-{task}.cfg"
-    guest.write_text(path, as_text(members), ownership=Ownership(mode=mode))
+    path = f"{drop_ins(guest)}/{PREFIX}{task}.cfg"
+    put(guest, path, as_text(members), Ownership(mode=mode))
     return path
 
 
@@ -47,15 +90,21 @@ def add_meta_data(guest: Guest, members: Mapping[str, Json]) -> None:
 def meta_data(guest: Guest) -> dict[str, Json]:
     """The members of the seed's meta-data; empty when there is none, or one that is not of our making."""
     try:
-        return dict(json.loads(guest.read_text(META_DATA, missing_ok=True) or "{}"))
+        return dict(json.loads(guest.read_text(seed_path(guest, META_DATA), missing_ok=True) or "{}"))
     except (ValueError, TypeError, RecursionError):
         return {}  # left by the image's previous life
 
 
-def write_seed(guest: Guest, path: str, text: str) -> None:
+def write_seed(guest: Guest, name: str, text: str | bytes) -> None:
     """Write a file of the seed, readable by root alone."""
-    guest.make_directory(SEED)
-    guest.write_text(path, text, ownership=PRIVATE)
+    path = seed_path(guest, name)
+    guest.make_directory(path.rpartition("/")[0])
+    put(guest, path, text, PRIVATE)
+
+
+def scripts_directory(guest: Guest) -> str:
+    """Of the scripts that cloud-init runs once in the life of a disk, when all else of the first boot is done."""
+    return f"{state_directory(guest)}/scripts/per-once"
 
 
 def write_script(guest: Guest, name: str, lines: Sequence[str], *, debug: bool) -> None:
@@ -63,10 +112,23 @@ def write_script(guest: Guest, name: str, lines: Sequence[str], *, debug: bool) 
 
     Its lines must have been quoted; the script removes itself.
     """
-    path = f"{SCRIPTS}/{name}"
-    guest.make_directory(SCRIPTS)
+    path = f"{scripts_directory(guest)}/{name}"
+    guest.make_directory(scripts_directory(guest))
     text = "\n".join(("#!/bin/sh", "# Written by snf-image.", "set -e", *lines, f"rm -f -- {quote(path)}", ""))
-    guest.write_text(path, text, ownership=Ownership(mode=0o600 if debug else 0o700))
+    put(guest, path, text, Ownership(mode=0o600 if debug else 0o700))
+
+
+def put(guest: Guest, path: str, content: str | bytes, ownership: Ownership) -> None:
+    """Write a file unless it is there with this content, owner and mode."""
+    written = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    same = guest.is_file(path) and not guest.is_link(path) and guest.ownership(path) == ownership
+    if not (same and guest.read_bytes(path, limit=max(len(written), 1 << 22)) == written):
+        guest.write_bytes(path, written, ownership=ownership)
+
+
+def deployment(job: Job) -> str:
+    """What is different at every deployment, and the same if a task of one is done again."""
+    return f"{binascii.crc32(job.seed.encode('ascii')):08x}"
 
 
 def quote(text: str) -> str:
@@ -75,5 +137,5 @@ def quote(text: str) -> str:
 
 
 def as_text(members: Mapping[str, Json]) -> str:
-    """A document as it is written for cloud-init."""
-    return json.dumps(members, indent=1) + "\n"
+    """A document as it is written for cloud-init, whose YAML reader knows no pairs of surrogates."""
+    return json.dumps(members, indent=1, ensure_ascii=False) + "\n"

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
-
-from snf_image_helper import fstab
+from snf_image_helper import cloud_init_files, fstab
 from snf_image_helper.filesystems import SWAP, make_swap, probe
 from snf_image_helper.guest import Guest
 from snf_image_helper.partitions import MIB, SwapDisk, SwapFile, SwapPartition, parse_swap
@@ -16,8 +14,6 @@ from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
 _FSTAB = "/etc/fstab"
-_CLOUD_CONFIG = "/etc/cloud/cloud.cfg.d"
-_CLOUD_FILE = f"{_CLOUD_CONFIG}/98_snf-image-50AddSwap.cfg"
 
 
 def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
@@ -27,7 +23,7 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
     """
     swap = _asked(job)
     if not isinstance(swap, SwapDisk) and job.wishes.flag("CLOUD_INIT"):
-        _let_cloud_init(guest, swap)
+        cloud_init_files.leave_swap(guest, job, swap.mib * MIB)
         return
     text = guest.read_text(_FSTAB, missing_ok=True)
     if text is None:
@@ -47,14 +43,6 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
         guest.append_text(_FSTAB, f"UUID={uuid}\tnone\tswap\tsw\t0\t0\n")
 
 
-def cloud_config(swap: SwapPartition | SwapFile, filename: str) -> str:
-    """The part of cloud-init's configuration that makes a swap file of at most the size asked for.
-
-    Source: cloud-init, module "Mounts". No partition was made: the guest grows its own root.
-    """
-    return f"swap:\n  filename: {filename}\n  size: auto\n  maxsize: {swap.mib * MIB}\n"
-
-
 def _asked(job: Job) -> SwapPartition | SwapDisk | SwapFile:
     swap = parse_swap(job.wishes.text("SWAP") or "")
     if isinstance(swap, SwapDisk) and swap.index >= len(job.disks):
@@ -72,13 +60,6 @@ def _in_use(text: str, device: str) -> bool:
         return False
     found = probe([device])[device]
     return found.type == SWAP and f"uuid={found.uuid.lower()}" in used
-
-
-def _let_cloud_init(guest: Guest, swap: SwapPartition | SwapFile) -> None:
-    if not guest.is_dir(_CLOUD_CONFIG):
-        raise GuestError(f"CLOUD_INIT is set and {_CLOUD_CONFIG} does not exist; install cloud-init in the image")
-    # The name is random as the image may hold any other.
-    guest.write_text(_CLOUD_FILE, cloud_config(swap, f"/swap-{os.urandom(4).hex()}.img"))
 
 
 def _skip(job: Job) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from snf_image_helper import cloud_init_users, sshd_config
-from snf_image_helper.accounts import User, find_user
+from snf_image_helper.accounts import User, find_user, has_user
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.passwords import change_shadow, check_hash, hash_password, method_of, parse_method
 from snf_image_helper.reporter import Reporter
@@ -28,7 +28,10 @@ def change_password(guest: Guest, job: Job, report: Reporter) -> None:
     keys = parse_keys(job.secrets.authorized_keys or "")
     if job.wishes.flag("CLOUD_INIT"):
         hashes = {user: _hash(job, guest, "") for user in users} if _sets_password(job) else {}
-        cloud_init_users.leave(guest, hashes, keys, debug=job.cloud_init_debug)
+        cloud_init_users.leave(guest, job, hashes, keys)
+        # cloud-init gives keys to its own user alone; who is in the image already can have them now.
+        for present in _named_and_there(guest, job) if keys else ():
+            _add_keys(guest, present, keys, report)
         return
     if _sets_password(job):
         _change_shadow(guest, job, users)
@@ -81,6 +84,12 @@ def _users(job: Job, report: Reporter) -> tuple[str, ...]:
     if not users:
         report.warning("The property USERS is not set: root is taken")
     return users or ("root",)
+
+
+def _named_and_there(guest: Guest, job: Job) -> tuple[User, ...]:
+    """The users of the property USERS that the image has."""
+    named = (job.wishes.text("USERS") or "").split()
+    return tuple(find_user(guest, name) for name in named if has_user(guest, name))
 
 
 def _sets_password(job: Job) -> bool:

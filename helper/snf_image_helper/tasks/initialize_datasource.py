@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """InitializeDatasource: under CLOUD_INIT, pin cloud-init to the NoCloud seed and write meta-data and user-data.
 
-User data may hold secrets: it is readable by root alone, and emptied by a script at the first boot.
+What a template's own first boots have left (seed, drop-ins of ours, "done once" marks) goes away before. User data may
+hold secrets: it is readable by root alone, and emptied by a script at the first boot.
 """
 
 from __future__ import annotations
 
 import binascii
+import json
 
 from snf_image_helper import cloud_init
-from snf_image_helper.cloud_init import Json
-from snf_image_helper.guest import Guest
+from snf_image_helper.cloud_init_activation import activate, pin_seed
+from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, CloudInit, Task
 from snf_image_shared.errors import GuestError
@@ -18,6 +20,7 @@ from snf_image_shared.job import Job
 
 _NAME = "35InitializeDatasource"
 _LOG_DIRECTORY = "/var/log/snf-image"
+_SCRIPT = "clear_user_data.sh"
 # Everything cloud-init logs, in a file of its own.
 _LOGGING = f"""[loggers]
 keys=root
@@ -32,7 +35,7 @@ handlers=file
 class=FileHandler
 level=DEBUG
 formatter=plain
-args=("{_LOG_DIRECTORY}/cloud-init.log",)
+args=("{_LOG_DIRECTORY}/cloud-init-debug.log",)
 [formatter_plain]
 format=%(asctime)s - %(filename)s[%(levelname)s]: %(message)s
 """
@@ -40,24 +43,64 @@ format=%(asctime)s - %(filename)s[%(levelname)s]: %(message)s
 
 def initialize_datasource(guest: Guest, job: Job, report: Reporter) -> None:
     """Raises GuestError when the guest has no cloud-init, or cloud_userdata is no base64."""
-    configuration: dict[str, Json] = {"datasource_list": ["NoCloud"]}
+    data = user_data(job)
+    drop_in = f"{cloud_init.drop_ins(guest)}/{cloud_init.PREFIX}{_NAME}.cfg"
+    activate(guest, report)
+    if cloud_init.meta_data(guest).get(cloud_init.INSTANCE_ID) != instance_id(job):
+        _forget(guest)
+    pin_seed(guest, f"{cloud_init.PREFIX}{_NAME}.cfg", report)
     if job.cloud_init_debug:
-        configuration["logcfg"] = _LOGGING
         guest.make_directory(_LOG_DIRECTORY)
-    cloud_init.write_configuration(guest, _NAME, configuration)
-    cloud_init.add_meta_data(guest, {"instance-id": job.instance})
-    if not job.secrets.cloud_userdata:
+    cloud_init.put(guest, drop_in, _drop_in(job), Ownership(mode=0o644))
+    cloud_init.add_meta_data(guest, {cloud_init.INSTANCE_ID: instance_id(job)})
+    if not data:
         report.warning("OS parameter cloud_userdata is not set: the user-data of cloud-init is empty")
-    guest.make_directory(cloud_init.SEED)
-    guest.write_bytes(cloud_init.USER_DATA, _user_data(job), ownership=cloud_init.PRIVATE)
-    cloud_init.write_script(guest, "clear_user_data.sh", (f": > {cloud_init.USER_DATA}",), debug=job.cloud_init_debug)
+    cloud_init.write_seed(guest, cloud_init.VENDOR_DATA, "")
+    cloud_init.write_seed(guest, cloud_init.USER_DATA, data)
+    path = cloud_init.quote(cloud_init.seed_path(guest, cloud_init.USER_DATA))
+    cloud_init.write_script(guest, _SCRIPT, (f": > {path}",), debug=job.cloud_init_debug)
 
 
-def _user_data(job: Job) -> bytes:
+def instance_id(job: Job) -> str:
+    """The instance's name and what is different at every deployment: cloud-init begins anew when it changes.
+
+    A snapshot of an instance that was made into an image, and deployed under the same name, has the state of the old.
+    """
+    return f"{job.instance}-{cloud_init.deployment(job)}"
+
+
+def user_data(job: Job) -> bytes:
+    """OS parameter cloud_userdata, decoded. Raises GuestError when it is no base64."""
     try:
         return binascii.a2b_base64("".join((job.secrets.cloud_userdata or "").split()), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise GuestError(f"OS parameter cloud_userdata: {error}; encode the user data with base64") from error
+
+
+def _drop_in(job: Job) -> str:
+    """One key a line: ds-identify, which runs before cloud-init and before /var is mounted, reads it only so.
+
+    With one name in datasource_list it does not search, and nobody asks a metadata server.
+    """
+    logging = f"logcfg: {json.dumps(_LOGGING)}\n" if job.cloud_init_debug else ""
+    return f"datasource_list: [ NoCloud ]\n{logging}"
+
+
+def _forget(guest: Guest) -> None:
+    """Remove what the image's previous life has left of ours, and what would make cloud-init go on with that life."""
+    state, drop_ins = cloud_init.state_directory(guest), cloud_init.drop_ins(guest)
+    scripts, marks = cloud_init.scripts_directory(guest), f"{state}/sem"
+    seeds = [f"{state}/seed/{kind}" for kind in (cloud_init.OTHER_SEED, cloud_init.SEED)]
+    stale = [f"{seed}/{name}" for seed in seeds for name in cloud_init.SEED_FILES]
+    stale += [f"{drop_ins}/{name}" for name in guest.list_directory(drop_ins) if name.startswith(cloud_init.PREFIX)]
+    ours = (_SCRIPT, f"rm_{cloud_init.PREFIX}", "snf-image-")
+    stale += [f"{scripts}/{name}" for name in guest.list_directory(scripts, missing_ok=True) if name.startswith(ours)]
+    # Scripts of per-once run only while this mark is not there (cloudinit/helpers.py, FileSemaphores).
+    stale += [f"{marks}/config_scripts_per_once.once", f"{state}/data/upgraded-network"]
+    for path in stale:
+        guest.remove(path, missing_ok=True)
+    if guest.is_link(f"{state}/instance"):
+        guest.remove(f"{state}/instance")  # manual_cache_clean would take the old instance for this one
 
 
 TASK: Task[Guest] = Task(

@@ -99,18 +99,6 @@ def test_a_missing_fstab_is_an_error_before_the_disk_is_touched(tmp_path: Path) 
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("swap", ["2:10", "file:10"])
-def test_cloud_init_is_asked_for_a_file_instead_of_a_partition(tmp_path: Path, swap: str) -> None:
-    with guest_with_disks(tmp_path) as guest:
-        guest.make_directory("/etc/cloud/cloud.cfg.d")
-        assert add(guest, job(SWAP=swap, CLOUD_INIT="yes")) == FSTAB
-        text = guest.read_text("/etc/cloud/cloud.cfg.d/98_snf-image-50AddSwap.cfg")
-    lines = text.splitlines()
-    assert (lines[0], lines[2:]) == ("swap:", ["  size: auto", f"  maxsize: {10 * MIB}"])
-    assert lines[1].startswith("  filename: /swap-")
-
-
-@pytest.mark.root
 def test_cloud_init_without_its_directory_is_an_error(tmp_path: Path) -> None:
     with guest_with_disks(tmp_path) as guest, pytest.raises(GuestError, match="install cloud-init"):
         add(guest, job(SWAP="2:10", CLOUD_INIT="yes"))

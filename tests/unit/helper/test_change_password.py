@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -168,35 +167,3 @@ def test_tokens_of_the_path_are_expanded_and_unknown_ones_refused() -> None:
     assert keys_path("%h/%%%u-%U", user) == "/home/%u/%me-7"
     with pytest.raises(GuestError, match="uses %x"):
         keys_path("%x", user)
-
-
-def test_cloud_init_gets_hashes_only_in_a_file_that_removes_itself(tmp_path: Path) -> None:
-    with guest_in(tmp_path, FILES) as guest:
-        guest.make_directory("/etc/cloud/cloud.cfg.d")
-        job = with_password(keys=KEY)
-        perform(TASK, guest, job, USERS="root cloud", CLOUD_INIT="yes")
-        path = "/etc/cloud/cloud.cfg.d/98_snf-image-50ChangePassword.cfg"
-        members = json.loads(text(guest, path))
-        assert members["ssh_pwauth"] is True
-        assert members["chpasswd"]["expire"] is False
-        pairs = dict(line.split(":") for line in members["chpasswd"]["list"].splitlines())
-        assert pairs.keys() == {"root", "cloud"}
-        assert all(verifies("secret", hashed) for hashed in pairs.values())
-        assert "secret" not in text(guest, path)
-        assert seen(guest, path) == (0, 0, 0o600)
-        script = "/var/lib/cloud/scripts/per-once/rm_98_snf-image-50ChangePassword.cfg.sh"
-        assert f"rm -f -- '{path}'" in text(guest, script)
-        assert seen(guest, script)[2] == 0o700
-        assert json.loads(text(guest, "/var/lib/cloud/seed/nocloud-net/meta-data")) == {"public-keys": [KEY]}
-        assert text(guest, "/etc/shadow") == SHADOW
-
-
-def test_cloud_init_would_take_a_lock_for_a_password_in_the_list(tmp_path: Path) -> None:
-    with guest_in(tmp_path, FILES) as guest:
-        guest.make_directory("/etc/cloud/cloud.cfg.d")
-        perform(TASK, guest, with_password(None, "!"), CLOUD_INIT="yes")
-        members = json.loads(text(guest, "/etc/cloud/cloud.cfg.d/98_snf-image-50ChangePassword.cfg"))
-        assert members["chpasswd"] == {
-            "expire": False,
-            "users": [{"name": "root", "password": "!", "type": "hash"}],
-        }

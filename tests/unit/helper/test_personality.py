@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from snf_image_helper.tasks import enforce_personality, initialize_datasource
+from snf_image_helper.tasks import enforce_personality
 from snf_image_shared.errors import GuestError
-from snf_image_shared.job import Job, PersonalityFile, Secrets
+from snf_image_shared.job import Job, PersonalityFile
 from unit.helper.disk_images import sh
 from unit.helper.guest_trees import JOB, guest_in, perform, seen, text
 
@@ -91,41 +90,3 @@ def test_the_first_boots_script_installs_the_files_and_removes_everything(tmp_pa
         assert Path(path).parent.stat().st_uid == 65534
         assert not guest.exists(script)
         assert guest.list_directory("/var/lib/snf-image/personality") == ()
-
-
-def test_the_datasource_is_pinned_and_seeded_for_root_alone(tmp_path: Path) -> None:
-    with guest_in(tmp_path) as guest:
-        guest.make_directory("/etc/cloud/cloud.cfg.d")
-        user_data = b"#cloud-config\n\xff"
-        job = replace(JOB, secrets=Secrets(cloud_userdata=base64.b64encode(user_data).decode()))
-        perform(initialize_datasource.TASK, guest, job, CLOUD_INIT="yes")
-        assert json.loads(text(guest, "/etc/cloud/cloud.cfg.d/98_snf-image-35InitializeDatasource.cfg")) == {
-            "datasource_list": ["NoCloud"]
-        }
-        assert json.loads(text(guest, f"{SEED}/meta-data")) == {"instance-id": "web.example.com"}
-        assert (tmp_path / SEED.lstrip("/") / "user-data").read_bytes() == user_data
-        assert seen(guest, f"{SEED}/meta-data") == seen(guest, f"{SEED}/user-data") == (0, 0, 0o600)
-        assert seen(guest, "/var/lib/cloud/scripts/per-once/clear_user_data.sh")[2] == 0o700
-
-
-def test_meta_data_of_several_tasks_come_together_and_an_images_own_does_not_stay(tmp_path: Path) -> None:
-    with guest_in(tmp_path, {f"{SEED}/meta-data": "instance-id: old\n"}) as guest:
-        guest.make_directory("/etc/cloud/cloud.cfg.d")
-        said = perform(initialize_datasource.TASK, guest)
-        assert json.loads(text(guest, f"{SEED}/meta-data")) == {"instance-id": "web.example.com"}
-        assert said.warnings == ["OS parameter cloud_userdata is not set: the user-data of cloud-init is empty"]
-
-
-def test_debugging_logs_to_a_file_and_leaves_the_scripts_alone(tmp_path: Path) -> None:
-    with guest_in(tmp_path) as guest:
-        guest.make_directory("/etc/cloud/cloud.cfg.d")
-        perform(initialize_datasource.TASK, guest, replace(JOB, cloud_init_debug=True))
-        members = json.loads(text(guest, "/etc/cloud/cloud.cfg.d/98_snf-image-35InitializeDatasource.cfg"))
-        assert "/var/log/snf-image/" in members["logcfg"]
-        assert guest.is_dir("/var/log/snf-image")
-        assert seen(guest, "/var/lib/cloud/scripts/per-once/clear_user_data.sh")[2] == 0o600
-
-
-def test_a_guest_without_cloud_init_is_an_error(tmp_path: Path) -> None:
-    with guest_in(tmp_path) as guest, pytest.raises(GuestError, match="install cloud-init in the image"):
-        perform(initialize_datasource.TASK, guest)
