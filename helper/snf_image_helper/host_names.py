@@ -107,6 +107,25 @@ def renamed_hosts(text: str, renaming: Renaming) -> str:
     return "\n".join(_renamed_line(line, renaming) if part in line.lower() else line for line in text.split("\n"))
 
 
+def without_template(text: str, renaming: Renaming) -> str:
+    """hosts(5) for a clone: loopback addresses get the new name, others, which were the template's, lose the old one.
+
+    A line that named nothing else goes.
+    """
+    part = _folded(short(renaming.old))
+    lines = []
+    for line in text.split("\n"):
+        words = line.partition("#")[0].split()
+        kept = [word for word in words[1:] if not renaming.aliases(word)]
+        if part not in line.lower() or len(kept) == len(words[1:]):
+            lines.append(line)
+        elif words[0].startswith("127.") or words[0] == "::1":
+            lines.append(_renamed_line(line, renaming))
+        elif kept:
+            lines.append(" ".join((words[0], *kept)))
+    return "\n".join(lines)
+
+
 def _plain(path: str) -> Place:
     # The first word of the first line that is neither empty nor a comment: hostname(5).
     return Place(path, re.compile(r"^[ \t]*(?P<name>[^\s#]+)", re.MULTILINE), count=1)

@@ -1,43 +1,69 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ChangeMachineId: give the guest an id of its own, in /etc/machine-id and /var/lib/dbus/machine-id.
+"""ChangeMachineId: no guest keeps its template's id, in /etc/machine-id and D-Bus's /var/lib/dbus/machine-id.
 
-Each file is written only if it exists, empty and "uninitialized" ones included: two deployments then differ before they
-have booted, and an id that dbus kept cannot come back. A missing /etc/machine-id stays missing: that is how an image
-asks systemd for a first boot with all its consequences (machine-id(5)).
+systemd fills an empty /etc/machine-id when it boots, even where /etc is read-only. "uninitialized" there, or no file,
+makes it a first boot, which resets the list of enabled units and may ask questions on the console (machine-id(5),
+systemd src/core/main.c): the word is removed, for other tasks have a say in that list; a missing file stays missing.
+D-Bus's id becomes a link, for systemd would take an id that is kept there (src/shared/machine-id-setup.c). Guests
+without systemd get a random id at once, and so do all with MACHINE_ID=random; there only files that exist are written.
 """
 
 from __future__ import annotations
 
-import os
-
+from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
+from snf_image_helper.services import has_systemd
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
-FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
-# systemd credits it as entropy at boot: two instances must not share it.
-_RANDOM_SEED = "/var/lib/systemd/random-seed"
+PROPERTY = "MACHINE_ID"
+MACHINE_ID, DBUS = "/etc/machine-id", "/var/lib/dbus/machine-id"
+_CHOICES = ("boot", "random")
 
 
 def change_machine_id(guest: Guest, job: Job, report: Reporter) -> None:
     """Links are followed, so one that leads from one file to the other stays a link."""
-    machine_id = random_id()
-    present = [path for path in FILES if guest.is_file(path)]
+    if has_systemd(guest) and _choice(job) != "random":
+        _leave_to_systemd(guest)
+        return
+    machine_id = random_id(job)
+    present = [path for path in (MACHINE_ID, DBUS) if guest.is_file(path)]
     for path in present:
-        guest.write_text(path, f"{machine_id}\n")
+        if guest.read_text(path) != f"{machine_id}\n":
+            guest.write_text(path, f"{machine_id}\n")
     if not present:
-        report.warning(f"The guest has neither {' nor '.join(FILES)}: it makes its machine-id when it boots")
-    if guest.is_file(_RANDOM_SEED):
-        guest.remove(_RANDOM_SEED)
+        report.warning(f"The guest has neither {MACHINE_ID} nor {DBUS}: it makes its machine-id when it boots")
 
 
-def random_id() -> str:
+def random_id(job: Job) -> str:
     """32 hexadecimal digits, a version 4 UUID without its dashes as machine-id(5) wants it."""
-    number = bytearray(os.urandom(16))
+    number = bytearray(fresh_bytes(job, "machine-id", 16))
     number[6] = number[6] & 0x0F | 0x40
     number[8] = number[8] & 0x3F | 0x80
     return number.hex()
+
+
+def _leave_to_systemd(guest: Guest) -> None:
+    if guest.is_file(MACHINE_ID) and guest.head(MACHINE_ID, 1):
+        guest.write_text(MACHINE_ID, "")
+    if guest.is_file(DBUS) and not guest.is_link(DBUS):
+        guest.remove(DBUS)
+        guest.symlink(MACHINE_ID, DBUS)
+
+
+def _choice(job: Job) -> str:
+    """Raises GuestError for a word that nobody knows."""
+    word = (job.wishes.text(PROPERTY) or "boot").strip().lower()
+    if word not in _CHOICES:
+        raise GuestError(f"property {PROPERTY}: {word[:40]!r} is none of {', '.join(_CHOICES)}")
+    return word
+
+
+def _skip(job: Job) -> str | None:
+    _choice(job)
+    return None
 
 
 TASK: Task[Guest] = Task(
@@ -45,5 +71,6 @@ TASK: Task[Guest] = Task(
     change_machine_id,
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE,),
-    decides="only the files that are there",
+    skip=_skip,
+    decides="for systemd, or only the files that are there",
 )

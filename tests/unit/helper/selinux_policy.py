@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's SELinux policy, as a Debian with SELinux has it below /etc/selinux: built from its modules, not installed."""
+"""Debian's SELinux policy, as a Debian with SELinux has it below /etc/selinux: built from its modules."""
 
 from __future__ import annotations
 

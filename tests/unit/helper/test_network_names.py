@@ -186,24 +186,3 @@ def test_a_snapshot_of_an_instance_lets_its_dhcp_client_write_again(tmp_path: Pa
         perform(TASK, guest, job(DHCP))
         perform(TASK, guest, job(replace(DHCP, nameservers=())))
         assert [path for path in TOLD if guest.exists(path)] == []
-
-
-def test_what_the_template_was_to_its_network_is_forgotten(tmp_path: Path) -> None:
-    gone = (
-        *("/etc/dhcpcd.duid", "/var/lib/dhcp/dhclient.leases", "/var/lib/dhcp/dhclient6.eth0.leases"),
-        *("/var/lib/dhclient/dhclient--eth0.lease", "/var/lib/dhcpcd/duid", "/var/lib/dhcpcd/eth0.lease6"),
-        *("/var/lib/NetworkManager/secret_key", "/var/lib/NetworkManager/internal-1-eth0.lease"),
-        *("/var/lib/NetworkManager/timestamps", "/var/lib/wicked/duid.xml", "/var/lib/wicked/lease-eth0-dhcp-ipv4.xml"),
-    )
-    kept = (
-        *("/var/lib/NetworkManager/NetworkManager.state", "/var/lib/dhcp/README", "/etc/dhcpcd.conf"),
-        # What a DHCP server of the guest has given to others.
-        *("/var/lib/dhcp/dhcpd.leases", "/var/lib/dhcp/dhcpd6.leases", "/var/lib/NetworkManager/dnsmasq-eth1.leases"),
-    )
-    rules = "/etc/udev/rules.d/70-persistent-net.rules"
-    with guest_in(tmp_path, dict.fromkeys((*gone, *kept, rules), "of the template\n")) as guest:
-        perform(TASK, guest, job(STATIC))
-        assert [path for path in gone if guest.exists(path)] == []
-        assert [path for path in kept if not guest.exists(path)] == []
-        assert not guest.exists(rules)
-        assert text(guest, f"{rules}.snf-image-bak") == "of the template\n"
