@@ -23,6 +23,7 @@ every_case = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.row(148, 155, 169, 171, 182, 186)
 @every_case
 def test_a_debian_instance_is_what_was_ordered(provider: Provider, cache: Path, tmp_path: Path, case: Case) -> None:
     delivered = deliver(provider, cache, tmp_path, case)
