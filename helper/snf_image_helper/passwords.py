@@ -15,8 +15,10 @@ LOGIN_DEFS = "/etc/login.defs"
 LONGEST_PASSWORD = 511  # bytes: CRYPT_MAX_PASSPHRASE_SIZE of crypt(3), less its NUL
 _SALT_SIZE = 192  # CRYPT_GENSALT_OUTPUT_SIZE
 _DATA_SIZE = 32768  # sizeof(struct crypt_data) in libxcrypt
-_ENTROPY = 16  # bytes
+ENTROPY = 16  # bytes of a salt
 _LONGEST_HASH = 512
+# Debian, Red Hat's family and Arch, SUSE.
+_PAM = ("/etc/pam.d/common-password", "/etc/pam.d/system-auth", "/etc/pam.d/common-password-pc")
 
 
 class Method(StrEnum):
@@ -51,16 +53,39 @@ def parse_method(name: str) -> Method:
 
 
 def method_of(guest: Guest, shadow: str) -> Method:
-    """What the guest itself uses: yescrypt when login.defs or a hash in `shadow` says so, else sha512."""
+    """What the guest itself uses, if its C library can verify that: yescrypt or sha512.
+
+    login.defs says it, else PAM, else a hash in `shadow`. Of a library that cannot be found the best is assumed.
+    """
     defaults = guest.read_text(LOGIN_DEFS, missing_ok=True) or ""
     chosen = re.search(r"^[ \t]*ENCRYPT_METHOD[ \t]+(\S+)", defaults, re.MULTILINE)
-    if chosen:
-        return Method.YESCRYPT if chosen[1].upper() == "YESCRYPT" else Method.SHA512
-    return Method.YESCRYPT if re.search(r"^[^:\n]+:\$y\$", shadow, re.MULTILINE) else Method.SHA512
+    wanted = (
+        chosen[1].upper() == "YESCRYPT"
+        if chosen
+        else _pam_says_yescrypt(guest) or re.search(r"^[^:\n]+:\$y\$", shadow, re.MULTILINE)
+    )
+    return Method.YESCRYPT if wanted and accepts_yescrypt(guest) is not False else Method.SHA512
 
 
-def hash_password(password: str, method: Method) -> str:
-    """Hash with a fresh salt. Raises GuestError for a password crypt(3) cannot take."""
+def accepts_yescrypt(guest: Guest) -> bool | None:
+    """Whether the guest's crypt(3) knows yescrypt: libxcrypt from 4.3 on has its prefix; glibc and musl never do.
+
+    None when there is no C library to look into.
+    """
+    libraries = [
+        f"{directory}/{name}"
+        for directory in _library_directories(guest)
+        for name in guest.list_directory(directory, missing_ok=True)
+        if re.fullmatch(r"libcrypt\.so\.[12]", name) and guest.is_file(f"{directory}/{name}")
+    ]
+    if libraries:
+        return any(b"$y$" in guest.read_bytes(path) for path in libraries)
+    has_musl = any(name.startswith("ld-musl-") for name in guest.list_directory("/lib", missing_ok=True))
+    return False if has_musl else None
+
+
+def hash_password(password: str, method: Method, entropy: bytes | None = None) -> str:
+    """Hash with a salt of `entropy`, ENTROPY bytes, or a new one. Raises GuestError for what crypt(3) cannot take."""
     phrase = password.encode("utf-8", "surrogateescape")
     if b"\0" in phrase or b"\n" in phrase or b"\r" in phrase:
         raise GuestError(
@@ -70,7 +95,7 @@ def hash_password(password: str, method: Method) -> str:
         raise GuestError(f"OS parameter img_passwd is longer than {LONGEST_PASSWORD} bytes; use a shorter password")
     library = _library()
     salt = ctypes.create_string_buffer(_SALT_SIZE)
-    entropy = os.urandom(_ENTROPY)
+    entropy = entropy or os.urandom(ENTROPY)
     if not library.crypt_gensalt_rn(_PREFIX[method], _COST.get(method, 0), entropy, len(entropy), salt, len(salt)):
         raise GuestError(f"the helper's libcrypt cannot make a {method} salt; set PASSWD_HASHING_METHOD=sha512")
     memory = ctypes.create_string_buffer(_DATA_SIZE)
@@ -78,6 +103,16 @@ def hash_password(password: str, method: Method) -> str:
     if not isinstance(hashed, bytes):
         raise GuestError(f"the helper's libcrypt cannot hash with {method}; set PASSWD_HASHING_METHOD=sha512")
     return hashed.decode("ascii")
+
+
+def is_hash_of(password: str, hashed: str) -> bool:
+    """Whether crypt(3) makes this very hash of the password."""
+    phrase = password.encode("utf-8", "surrogateescape")
+    if b"\0" in phrase or not hashed.isascii():
+        return False
+    memory = ctypes.create_string_buffer(_DATA_SIZE)
+    made = _library().crypt_rn(phrase, hashed.encode("ascii"), memory, len(memory))
+    return isinstance(made, bytes) and made.decode("ascii", "replace") == hashed
 
 
 def check_hash(text: str) -> str:
@@ -109,6 +144,32 @@ def change_shadow(shadow: str, user: str, hashed: str, today: int) -> str | None
             lines[number] = ":".join(fields)
             found = True
     return "\n".join(lines) if found else None
+
+
+def shadow_fields(shadow: str, user: str) -> list[str]:
+    """The fields of the user's first line, the one that counts; empty when there is none."""
+    lines = (line.split(":") for line in shadow.split("\n"))
+    return next((fields for fields in lines if len(fields) > 1 and fields[0] == user), [])
+
+
+def _pam_says_yescrypt(guest: Guest) -> bool:
+    for path in _PAM:
+        text = guest.read_text(path, missing_ok=True) or ""
+        if re.search(r"^[ \t]*-?password\b[^#\n]{0,400}\bpam_unix\.so\b[^#\n]{0,400}\byescrypt\b", text, re.MULTILINE):
+            return True
+    return False
+
+
+def _library_directories(guest: Guest) -> tuple[str, ...]:
+    """Where ld.so looks, Debian's directories of architectures among them; /lib may be a link to /usr/lib."""
+    plain = ("/lib64", "/lib", "/usr/lib64", "/usr/lib")
+    named = tuple(
+        f"{directory}/{name}"
+        for directory in ("/lib", "/usr/lib")
+        for name in guest.list_directory(directory, missing_ok=True)
+        if "-linux-" in name
+    )
+    return (*named, *plain)
 
 
 def _library() -> ctypes.CDLL:

@@ -33,7 +33,7 @@ LAYOUT = "ext4-mbr-primary"
 NAME = "vm1.example.com"
 PATH = "/0f3a-one-shot-path"
 ANSWER_PATH = "/7c1e-answer-path"
-KEY = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDAAAA somebody@example.com"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHQqdXO3qBz5UZuPsHuRkYQmqAWQWyRW1rYVOTjPPUZW somebody@example.com"
 TEXTS = [  # in upstream's words and order
     "Starting image copy...",
     "Image copy finished.",

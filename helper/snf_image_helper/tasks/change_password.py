@@ -6,12 +6,26 @@ Keys go where the guest's sshd_config says (AuthorizedKeysFile). Under CLOUD_INI
 
 from __future__ import annotations
 
+import re
 import time
 
-from snf_image_helper import cloud_init_users, sshd_config
+from snf_image_helper import cloud_init_users
 from snf_image_helper.accounts import User, find_user, has_user
-from snf_image_helper.guest import Guest, Ownership
-from snf_image_helper.passwords import change_shadow, check_hash, hash_password, method_of, parse_method
+from snf_image_helper.authorized_keys import KeyFile, places, planned
+from snf_image_helper.fresh import fresh_bytes
+from snf_image_helper.guest import Guest
+from snf_image_helper.guest_errors import shown
+from snf_image_helper.passwords import (
+    ENTROPY,
+    accepts_yescrypt,
+    change_shadow,
+    check_hash,
+    hash_password,
+    method_of,
+    parse_method,
+    shadow_fields,
+)
+from snf_image_helper.public_keys import PublicKey, parse_keys
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError
@@ -19,70 +33,39 @@ from snf_image_shared.job import Job
 
 SHADOW = "/etc/shadow"
 _DAY = 86400  # seconds
-_LONGEST_KEY = 16384  # characters: an RSA key of 16384 bits has 2800
+_USER = re.compile(r"[^\s:/\x00-\x1f\x7f]{1,256}")  # what passwd(5) can hold; the rest is the distribution's affair
+_NO_LOGIN = frozenset({"nologin", "false"})
 
 
 def change_password(guest: Guest, job: Job, report: Reporter) -> None:
-    """Raises GuestError for an unknown user, an unusable password, hash or key, and a guest without shadow file."""
+    """Nothing is written before all of it is known to be possible.
+
+    Raises GuestError for an unknown user, an unusable password, hash or key, and a guest without shadow file.
+    """
     users = _users(job, report)
     keys = parse_keys(job.secrets.authorized_keys or "")
     if job.wishes.flag("CLOUD_INIT"):
-        hashes = {user: _hash(job, guest, "") for user in users} if _sets_password(job) else {}
-        cloud_init_users.leave(guest, job, hashes, keys)
+        hashes = {user: _hash(job, guest, "", user) for user in users} if _sets_password(job) else {}
+        cloud_init_users.leave(guest, job, hashes, tuple(key.line for key in keys))
         # cloud-init gives keys to its own user alone; who is in the image already can have them now.
-        for present in _named_and_there(guest, job) if keys else ():
-            _add_keys(guest, present, keys, report)
+        for file in _key_files(guest, _named_and_there(guest, job), keys, report):
+            file.write(guest)
         return
-    if _sets_password(job):
-        _change_shadow(guest, job, users)
-    for user in users if keys else ():
-        _add_keys(guest, find_user(guest, user), keys, report)
-
-
-def parse_keys(text: str) -> tuple[str, ...]:
-    """The lines of an authorized_keys file that are keys, stripped. Raises GuestError for what sshd could not read."""
-    found = []
-    for line in text.replace("\r\n", "\n").split("\n"):
-        key = line.strip()
-        if not key or key.startswith("#"):
-            continue
-        if not key.replace("\t", " ").isprintable() or len(key) > _LONGEST_KEY or " " not in key:
-            raise GuestError("OS parameter auth_keys: a line is no public key; give lines as in authorized_keys")
-        found.append(key)
-    return tuple(dict.fromkeys(found))
-
-
-def add_missing_keys(old: str, keys: tuple[str, ...]) -> str:
-    """The file `old` with those keys at its end that it does not have."""
-    present = {line.strip() for line in old.split("\n")}
-    missing = [key for key in keys if key not in present]
-    start = old if not old or old.endswith("\n") else old + "\n"
-    return start + "".join(f"{key}\n" for key in missing)
-
-
-def keys_path(pattern: str, user: User) -> str:
-    """Expand %h, %u, %U and %% of AuthorizedKeysFile; a relative path begins at the home directory."""
-    expanded = []
-    tokens = {"h": user.home, "u": user.name, "U": str(user.uid), "%": "%"}
-    rest = pattern
-    while rest:
-        plain, percent, rest = rest.partition("%")
-        expanded.append(plain)
-        if percent:
-            if rest[:1] not in tokens:
-                raise GuestError(
-                    f"AuthorizedKeysFile {pattern!r} in the guest's sshd_config uses %{rest[:1]}; use only %h %u %U %%"
-                )
-            expanded.append(tokens[rest[0]])
-            rest = rest[1:]
-    path = "".join(expanded)
-    return path if path.startswith("/") else f"{user.home.rstrip('/')}/{path}"
+    shadow = _changed_shadow(guest, job, users, report) if _sets_password(job) else None
+    files = _key_files(guest, tuple(find_user(guest, user) for user in users) if keys else (), keys, report)
+    if shadow is not None and shadow != guest.read_text(SHADOW):
+        guest.write_text(SHADOW, shadow)
+    for file in files:
+        file.write(guest)
 
 
 def _users(job: Job, report: Reporter) -> tuple[str, ...]:
     users = tuple(dict.fromkeys((job.wishes.text("USERS") or "").split()))
     if not users:
         report.warning("The property USERS is not set: root is taken")
+    for user in users:
+        if not _USER.fullmatch(user):
+            raise GuestError(f"property USERS: {user[:80]!r} is no user name; give names separated by blanks")
     return users or ("root",)
 
 
@@ -96,51 +79,58 @@ def _sets_password(job: Job) -> bool:
     return job.secrets.password is not None or job.secrets.password_hash is not None
 
 
-def _hash(job: Job, guest: Guest, shadow: str) -> str:
-    """A hash with a salt of its own at every call, or the given one."""
+def _hash(job: Job, guest: Guest, shadow: str, user: str) -> str:
+    """A hash with a salt of the user's own, or the given one."""
     if job.secrets.password_hash is not None:
         return check_hash(job.secrets.password_hash)
     chosen = job.wishes.text("PASSWD_HASHING_METHOD")
     method = parse_method(chosen) if chosen else method_of(guest, shadow)
-    return hash_password(job.secrets.password or "", method)
+    return hash_password(job.secrets.password or "", method, fresh_bytes(job, f"salt\0{user}", ENTROPY))
 
 
-def _change_shadow(guest: Guest, job: Job, users: tuple[str, ...]) -> None:
+def _changed_shadow(guest: Guest, job: Job, users: tuple[str, ...], report: Reporter) -> str:
     shadow = guest.read_text(SHADOW, missing_ok=True)
     if shadow is None:
         raise GuestError(f"the guest has no {SHADOW}, so the password of {users[0]!r} cannot be set; run pwconv in it")
+    today = int(time.time()) // _DAY
     for user in users:
-        changed = change_shadow(shadow, user, _hash(job, guest, shadow), int(time.time()) // _DAY)
+        hashed = _hash(job, guest, shadow, user)
+        changed = change_shadow(shadow, user, hashed, today)
         if changed is None:
             raise GuestError(f"the user {user!r} is not in {SHADOW}; correct the property USERS or add it to the image")
         shadow = changed
-    guest.write_text(SHADOW, shadow)
+        for problem in _problems(guest, user, hashed, shadow_fields(shadow, user), today):
+            report.warning(f"The password of {user!r} is set, but {problem}")
+    return shadow
 
 
-def _add_keys(guest: Guest, user: User, keys: tuple[str, ...], report: Reporter) -> None:
-    pattern = next(iter(sshd_config.settings(guest, "AuthorizedKeysFile")), (".ssh/authorized_keys",))[0]
-    if pattern.lower() == "none":
+def _problems(guest: Guest, user: str, hashed: str, fields: list[str], today: int) -> list[str]:
+    """Why nobody will log in with it all the same."""
+    found = []
+    if hashed.startswith("$y$") and accepts_yescrypt(guest) is False:
+        found.append("the guest's C library knows no yescrypt; set PASSWD_HASHING_METHOD=sha512")
+    expires = fields[7] if len(fields) > 7 else ""
+    if expires.isascii() and expires.isdigit() and len(expires) < 10 and int(expires) <= today:
+        found.append(f"the account has expired (day {expires} in {SHADOW}); change that in the image")
+    if not has_user(guest, user):
+        found.append("it has no account in /etc/passwd; add it in the image")
+    elif (shell := find_user(guest, user).shell).rpartition("/")[2] in _NO_LOGIN:
+        found.append(f"its shell {shell} lets nobody in; change that in the image")
+    return found
+
+
+def _key_files(
+    guest: Guest, users: tuple[User, ...], keys: tuple[PublicKey, ...], report: Reporter
+) -> tuple[KeyFile, ...]:
+    """What the users' files of keys are to be."""
+    patterns = places(guest) if keys else ()
+    if keys and users and not patterns:
         report.warning("The guest's sshd_config says AuthorizedKeysFile none: no SSH key is added")
-        return
-    if not user.home.startswith("/"):
-        raise GuestError(f"the home directory of {user.name!r} is {user.home[:80]!r}; correct it in the guest's passwd")
-    path = keys_path(pattern, user)
-    _make_key_directory(guest, path.rpartition("/")[0] or "/", user)
-    old = guest.read_text(path, missing_ok=True) or ""
-    guest.write_text(path, add_missing_keys(old, keys), ownership=Ownership(user.uid, user.gid, 0o600))
-
-
-def _make_key_directory(guest: Guest, directory: str, user: User) -> None:
-    """Below the home all is the user's; a directory elsewhere is shared, and sshd wants it to be root's."""
-    home = user.home.rstrip("/")
-    if not directory.startswith(f"{home}/"):
-        guest.make_directory(directory)
-        return
-    guest.make_directory(home.rpartition("/")[0] or "/")
-    guest.make_directory(directory, 0o700, user.uid, user.gid)
-    if not guest.is_link(directory):
-        guest.chmod(directory, 0o700)
-        guest.chown(directory, user.uid, user.gid)
+    files = tuple(planned(guest, user, keys, patterns) for user in users if patterns)
+    for file in files:
+        if file.shared:
+            report.warning(f"The guest's sshd reads {shown(file.path)} for every user: the keys open all accounts")
+    return files
 
 
 def _skip(job: Job) -> str | None:

@@ -40,7 +40,7 @@ DROP_INS = "/etc/cloud/cloud.cfg.d"
 DATASOURCE = f"{DROP_INS}/98_snf-image-35InitializeDatasource.cfg"
 PASSWORDS = f"{DROP_INS}/98_snf-image-50ChangePassword.cfg"
 ACCOUNTS = {"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n", "/etc/group": ""}
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHQ me@home"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHQqdXO3qBz5UZuPsHuRkYQmqAWQWyRW1rYVOTjPPUZW me@home"
 YESCRYPT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7"
 BLOWFISH = "$2y$05$abcdefghijklmnopqrstuuKJhgfdsaqwertyuiopasdfghjklzxcv"
 CLOUD = replace(JOB, properties={"CLOUD_INIT": "yes"}, seed="00ff")

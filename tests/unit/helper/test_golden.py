@@ -25,6 +25,7 @@ CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 TASKS = (
     "InitializeDatasource",
     "AssignHostname",
+    "ResetIdentity",
     "ChangePassword",
     "ConfigureNetwork",
     "SELinuxAutorelabel",

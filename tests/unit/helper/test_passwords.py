@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.passwords import Method, change_shadow, check_hash, hash_password, method_of, parse_method
+from snf_image_helper.passwords import (
+    ENTROPY,
+    Method,
+    change_shadow,
+    check_hash,
+    hash_password,
+    method_of,
+    parse_method,
+)
 from snf_image_shared.errors import GuestError
 from unit.helper.guest_trees import guest_in
 
@@ -76,6 +84,45 @@ def test_the_method_is_the_one_the_guest_uses(
 ) -> None:
     with guest_in(tmp_path, {} if login_defs is None else {"/etc/login.defs": login_defs}) as guest:
         assert method_of(guest, shadow) is method
+
+
+YESCRYPT = {"/etc/login.defs": "ENCRYPT_METHOD YESCRYPT\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "method"),
+    [
+        ({"/usr/lib64/libcrypt.so.1": "glibc: $1$ $5$ $6$"}, Method.SHA512),
+        ({"/usr/lib/x86_64-linux-gnu/libcrypt.so.1": "libxcrypt: $gy$\0$y$\0$6$"}, Method.YESCRYPT),
+        ({"/usr/lib/libcrypt.so.2": "libxcrypt: $y$", "/usr/lib/libcrypt.so.2.0.0.hmac": ""}, Method.YESCRYPT),
+        ({"/lib/ld-musl-x86_64.so.1": ""}, Method.SHA512),
+        ({}, Method.YESCRYPT),
+    ],
+    ids=["glibc", "Debian", "Arch", "musl", "nothing to look into"],
+)
+def test_what_the_guests_library_cannot_verify_is_not_used(
+    tmp_path: Path, files: dict[str, str], method: Method
+) -> None:
+    with guest_in(tmp_path, {**YESCRYPT, **files}) as guest:
+        assert method_of(guest, "") is method
+
+
+def test_this_machines_own_library_is_told_from_one_that_lacks_yescrypt(tmp_path: Path) -> None:
+    library = next(Path("/usr/lib").glob("*-linux-gnu/libcrypt.so.1"))
+    with guest_in(tmp_path, {**YESCRYPT, "/lib64/libcrypt.so.1": library.read_bytes()}) as guest:
+        assert method_of(guest, "") is Method.YESCRYPT
+
+
+def test_pam_says_it_where_login_defs_does_not(tmp_path: Path) -> None:
+    lines = "# password x pam_unix.so yescrypt\npassword\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n"
+    with guest_in(tmp_path, {"/etc/pam.d/common-password": lines}) as guest:
+        assert method_of(guest, "") is Method.YESCRYPT
+
+
+def test_one_entropy_makes_one_salt() -> None:
+    assert hash_password("secret", Method.SHA512, b"x" * ENTROPY) == hash_password(
+        "secret", Method.SHA512, b"x" * ENTROPY
+    )
 
 
 @given(st.lists(LINES), st.integers(0, 8), st.integers(0, 30000))
