@@ -62,4 +62,4 @@ def files_for(decision: Decision, guest: Guest, cards: tuple[Card, ...]) -> Rend
 
 
 # What writes /etc/resolv.conf by itself.
-_WRITES_NAMES = frozenset({Renderer.NETWORKMANAGER})
+_WRITES_NAMES = frozenset({Renderer.NETWORKMANAGER, Renderer.WICKED})

@@ -4,10 +4,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
-from snf_image_helper.network import ifupdown, netplan, networkd, networkmanager
+from snf_image_helper.network import (
+    alpine,
+    dhcpcd,
+    ifcfg,
+    ifupdown,
+    naming,
+    netifrc,
+    netplan,
+    networkd,
+    networkmanager,
+    wicked,
+)
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.rendering import Facts, Renderer
 from snf_image_helper.services import is_enabled, is_started
@@ -17,22 +29,12 @@ IFCFG_DIRECTORY = "/etc/sysconfig/network-scripts"
 _DPKG_STATUS = "/var/lib/dpkg/status"
 _LARGEST_STATUS = 64 * 1024 * 1024  # bytes; a desktop has 5 MiB
 _FIRST_WITH_MAC = (0, 8, 35)
+_LAST_WITH_IFCFG = 8
 
 
 def facts_for(renderer: Renderer, guest: Guest, cards: tuple[Card, ...]) -> Facts:
     """What this renderer has to know of the guest."""
-    match renderer:
-        case Renderer.NETPLAN:
-            return Facts(files_in(guest, netplan.DIRECTORY, r".*\.yaml"), backend=_backend(guest))
-        case Renderer.NETWORKD:
-            return Facts(files_in(guest, networkd.DIRECTORY, r".*\.network"))
-        case Renderer.IFUPDOWN:
-            old = (ifupdown.INTERFACES,) if guest.is_file(ifupdown.INTERFACES) else ()
-            return Facts(old, _matches_mac(guest), Distro.of(guest).family is not Family.ALPINE)
-        case Renderer.NETWORKMANAGER:
-            return Facts((*_keyfiles(guest, cards), *ifcfg_files(guest, cards)))
-        case Renderer.IFCFG | Renderer.WICKED | Renderer.NETIFRC | Renderer.ALPINE | Renderer.DHCPCD:
-            return Facts()
+    return _FACTS[renderer](guest, cards)
 
 
 def files_in(guest: Guest, directory: str, pattern: str) -> tuple[str, ...]:
@@ -47,6 +49,14 @@ def runs_networkmanager(guest: Guest) -> bool:
     return any(map(guest.exists, NETWORKMANAGER_PROGRAMS)) and is_started(guest, "NetworkManager")
 
 
+def reads_ifcfg(guest: Guest) -> bool:
+    """Whether the guest's NetworkManager keeps its profiles in Red Hat's files, as it did up to RHEL 8."""
+    distro = Distro.of(guest)
+    major = distro.version.partition(".")[0]
+    old = distro.family is Family.REDHAT and major.isdigit() and int(major) <= _LAST_WITH_IFCFG
+    return old and guest.is_dir(ifcfg.DIRECTORY) and runs_networkmanager(guest)
+
+
 def ifcfg_files(guest: Guest, cards: tuple[Card, ...]) -> tuple[str, ...]:
     """Red Hat's profiles of Ethernet that are bound to one of our cards or to no hardware address at all."""
     return tuple(
@@ -59,6 +69,31 @@ def ifcfg_files(guest: Guest, cards: tuple[Card, ...]) -> tuple[str, ...]:
             {card.mac for card in cards},
         )
     )
+
+
+def _of_ifcfg(guest: Guest, cards: tuple[Card, ...]) -> Facts:
+    """The routes of a profile go with it; and where NetworkManager reads it, it reads keyfiles, too."""
+    profiles = ifcfg_files(guest, cards)
+    names = [path.partition("/ifcfg-")[2] for path in profiles]
+    routes = (f"{ifcfg.DIRECTORY}/{kind}-{name}" for name in names for kind in ("route", "route6"))
+    managed = runs_networkmanager(guest)
+    return Facts(
+        (*profiles, *filter(guest.is_file, routes), *(_keyfiles(guest, cards) if managed else ())),
+        backend=ifcfg.NETWORKMANAGER if managed else "scripts",
+        name=naming.prefix_of(guest),
+        texts=_texts(guest, ifcfg.NETWORK),
+    )
+
+
+def _services(guest: Guest) -> tuple[str, ...]:
+    """The links that start netifrc's services for cards."""
+    levels = [f"{netifrc.RUNLEVELS}/{name}" for name in guest.list_directory(netifrc.RUNLEVELS, missing_ok=True)]
+    paths = (f"{level}/{name}" for level in levels for name in guest.list_directory(level, missing_ok=True))
+    return tuple(path for path in paths if re.fullmatch(r".*/net\.(?!lo$)[^/]+", path) and guest.is_link(path))
+
+
+def _texts(guest: Guest, path: str) -> dict[str, str]:
+    return {path: guest.read_text(path)} if guest.is_file(path) else {}
 
 
 def _backend(guest: Guest) -> str:
@@ -94,3 +129,36 @@ def _fits(text: str, wanted: str, mac: str, macs: set[str]) -> bool:
     """Whether the profile is of the wanted type and bound to one of the cards, or to none in particular."""
     bound = re.search(mac, text, re.MULTILINE)
     return bool(re.search(wanted, text, re.MULTILINE)) and (bound is None or bound[1].lower() in macs)
+
+
+def _of_wicked(guest: Guest) -> Facts:
+    old = files_in(guest, wicked.DIRECTORY, r"(?:ifcfg|ifroute|ifsysctl)-(?:eth|en|nic).*|routes")
+    return Facts(old, name=naming.prefix_of(guest), texts=_texts(guest, wicked.CONFIG))
+
+
+def _of_netifrc(guest: Guest) -> Facts:
+    return Facts((*_there(guest, netifrc.CONFIG), *_services(guest)), name=naming.prefix_of(guest))
+
+
+def _of_dhcpcd(guest: Guest) -> Facts:
+    old = (*_there(guest, dhcpcd.CONFIG), *_there(guest, dhcpcd.HOOK))
+    return Facts(old, name=naming.prefix_of(guest), texts=_texts(guest, dhcpcd.CONFIG))
+
+
+def _there(guest: Guest, path: str) -> tuple[str, ...]:
+    return (path,) if guest.is_file(path) else ()
+
+
+_FACTS: Mapping[Renderer, Callable[[Guest, tuple[Card, ...]], Facts]] = {
+    Renderer.NETPLAN: lambda guest, cards: Facts(
+        files_in(guest, netplan.DIRECTORY, r".*\.yaml"), backend=_backend(guest)
+    ),
+    Renderer.NETWORKD: lambda guest, cards: Facts(files_in(guest, networkd.DIRECTORY, r".*\.network")),
+    Renderer.IFUPDOWN: lambda guest, cards: Facts(_there(guest, ifupdown.INTERFACES), _matches_mac(guest)),
+    Renderer.NETWORKMANAGER: lambda guest, cards: Facts((*_keyfiles(guest, cards), *ifcfg_files(guest, cards))),
+    Renderer.IFCFG: _of_ifcfg,
+    Renderer.WICKED: lambda guest, cards: _of_wicked(guest),
+    Renderer.NETIFRC: lambda guest, cards: _of_netifrc(guest),
+    Renderer.ALPINE: lambda guest, cards: Facts(_there(guest, alpine.INTERFACES)),
+    Renderer.DHCPCD: lambda guest, cards: _of_dhcpcd(guest),
+}

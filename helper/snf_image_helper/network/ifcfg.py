@@ -51,7 +51,7 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
             lines = [line for line in routes if (":" in line) == (family == 6)]
             if lines:
                 files[f"{DIRECTORY}/{kind}-{name}"] = FileContent(HEADER + "".join(f"{line}\n" for line in lines))
-    return Rendered(files, hidden(tuple(path for path in facts.competing if path not in files)))
+    return Rendered(files, hidden(facts.competing))
 
 
 def _network(text: str) -> str:

@@ -48,9 +48,7 @@ def name_of(card: Card, facts: Facts) -> str:
 
 
 def rules(cards: tuple[Card, ...], facts: Facts) -> dict[str, FileContent]:
-    """The file that gives the cards their names; nothing where there is no udev to read it."""
-    if not facts.has_udev:
-        return {}
+    """The file that gives the cards their names."""
     lines = (
         f'SUBSYSTEM=="net", ACTION=="add", ATTR{{address}}=="{card.mac}", ATTR{{type}}=="1", '
         f'NAME="{name_of(card, facts)}"\n'

@@ -16,7 +16,7 @@ from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rende
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 CONFIG = "/etc/conf.d/net"
-SERVICES, RUNLEVEL = "/etc/init.d", "/etc/runlevels/default"
+SERVICES, RUNLEVELS = "/etc/init.d", "/etc/runlevels"
 
 
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
@@ -27,8 +27,8 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
         if not card.down:
             service = f"net.{name_of(card, facts)}"
             links[f"{SERVICES}/{service}"] = "net.lo"
-            links[f"{RUNLEVEL}/{service}"] = f"{SERVICES}/{service}"
-    services = tuple(path for path in facts.competing if path.startswith(RUNLEVEL) and path not in links)
+            links[f"{RUNLEVELS}/default/{service}"] = f"{SERVICES}/{service}"
+    services = tuple(path for path in facts.competing if path.startswith(RUNLEVELS) and path not in links)
     return Rendered(files, suffixed(tuple(path for path in facts.competing if path == CONFIG)), links, services)
 
 

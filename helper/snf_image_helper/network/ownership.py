@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
 from snf_image_helper.network import ifupdown, netplan, networkd
-from snf_image_helper.network.facts import IFCFG_DIRECTORY, files_in, runs_networkmanager
+from snf_image_helper.network.facts import IFCFG_DIRECTORY, files_in, reads_ifcfg, runs_networkmanager
 from snf_image_helper.network.rendering import Renderer
 from snf_image_helper.services import is_enabled, is_started, knows_init
 from snf_image_shared.properties import Properties
@@ -25,12 +25,13 @@ NM_NETWORKING = "NM_NETWORKING"
 class Seen:
     """`started` are those that are installed and begin at boot; `configured` those of them that have cards to serve.
 
-    Unless it `knows_init`, what is installed is only taken to begin.
+    Unless it `knows_init`, what is installed is only taken to begin. `reads_ifcfg`: NetworkManager does, up to RHEL 8.
     """
 
     started: frozenset[Renderer] = frozenset()
     configured: frozenset[Renderer] = frozenset()
     knows_init: bool = True
+    reads_ifcfg: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def decide(guest: Guest, wishes: Properties) -> Decision:
     if wishes.flag(NM_NETWORKING):
         return _decision(Renderer.NETWORKMANAGER, f"the property {NM_NETWORKING} asks for it", seen)
     for owner, is_owner, reason in _RULES:
-        if owner in seen.started and owner not in _NOT_YET and is_owner(seen):
+        if owner in seen.started and is_owner(seen):
             return _decision(owner, reason, seen)
     return Decision(None, "none that is known starts at boot")
 
@@ -60,7 +61,7 @@ def look(guest: Guest) -> Seen:
     """What of the guest the decision is made from."""
     started = frozenset(renderer for renderer, starts in _STARTED.items() if starts(guest))
     configured = frozenset(item for item in started if item in _CONFIGURED and _CONFIGURED[item](guest))
-    return Seen(started, configured, knows_init(guest))
+    return Seen(started, configured, knows_init(guest), reads_ifcfg(guest))
 
 
 def _decision(owner: Renderer, reason: str, seen: Seen) -> Decision:
@@ -81,9 +82,7 @@ def _starts_ifupdown(guest: Guest, *, alpine: bool) -> bool:
         return False
     # A tree without the service's own files says nothing about it: then the program counts.
     known = _first(guest, _NETWORKING)
-    return (not known or is_started(guest, "networking")) and (
-        Distro.of(guest).family is Family.ALPINE and Renderer.ALPINE not in _NOT_YET
-    ) is alpine
+    return (not known or is_started(guest, "networking")) and (Distro.of(guest).family is Family.ALPINE) is alpine
 
 
 def _starts_wicked(guest: Guest) -> bool:
@@ -125,7 +124,6 @@ def _first(guest: Guest, paths: tuple[str, ...]) -> bool:
     return any(map(guest.exists, paths))
 
 
-_NOT_YET = frozenset({Renderer.IFCFG, Renderer.WICKED, Renderer.NETIFRC, Renderer.ALPINE, Renderer.DHCPCD})
 _NETPLAN = ("/usr/sbin/netplan", "/usr/libexec/netplan/generate", "/usr/lib/netplan/generate", "/lib/netplan/generate")
 _IFUP = ("/usr/sbin/ifup", "/sbin/ifup")
 _NETWORKING = (
@@ -147,7 +145,9 @@ _STARTED: dict[Renderer, Callable[[Guest], bool]] = {
     Renderer.ALPINE: lambda guest: _starts_ifupdown(guest, alpine=True),
     Renderer.NETWORKMANAGER: runs_networkmanager,
     Renderer.WICKED: _starts_wicked,
-    Renderer.IFCFG: lambda guest: _first(guest, _RED_HAT_SCRIPTS) and is_started(guest, "network"),
+    Renderer.IFCFG: lambda guest: (
+        reads_ifcfg(guest) or (_first(guest, _RED_HAT_SCRIPTS) and is_started(guest, "network"))
+    ),
     Renderer.DHCPCD: _starts_dhcpcd,
     Renderer.NETIFRC: _starts_netifrc,
 }
@@ -176,6 +176,11 @@ _RULES: tuple[tuple[Renderer, Callable[[Seen], bool], str], ...] = (
         Renderer.IFUPDOWN,
         lambda seen: Renderer.IFUPDOWN in seen.configured,
         "it starts at boot and has cards in its interfaces",
+    ),
+    (
+        Renderer.IFCFG,
+        lambda seen: seen.knows_init and seen.reads_ifcfg,
+        "up to RHEL 8 both NetworkManager, which starts at boot, and Red Hat's network service read its files",
     ),
     (
         Renderer.NETWORKMANAGER,

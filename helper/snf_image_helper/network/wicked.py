@@ -37,7 +37,7 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     if names[_SERVERS]:
         wanted = {key: " ".join(values) for key, values in names.items()}
         files[CONFIG] = FileContent(_with(facts.texts.get(CONFIG, ""), wanted))
-    return Rendered(files, hidden(tuple(path for path in facts.competing if path not in files)))
+    return Rendered(files, hidden(facts.competing))
 
 
 def _ifcfg(card: Card) -> dict[str, str]:

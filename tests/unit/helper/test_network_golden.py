@@ -35,6 +35,8 @@ WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
     # ifupdown before 0.8.35, which knows cards by their names alone.
     "ifupdown-by-name": with_facts(Renderer.IFUPDOWN, Facts(matches_mac=False)),
     "netplan-networkmanager": with_facts(Renderer.NETPLAN, Facts(backend="NetworkManager")),
+    # NetworkManager's reading of Red Hat's files, beside the scripts'.
+    "ifcfg-networkmanager": with_facts(Renderer.IFCFG, Facts(backend="NetworkManager")),
     "cloud-init": for_cloud_init,
 }
 CASES = [(writer, name) for writer in WRITERS for name in INPUTS]
@@ -57,5 +59,7 @@ def test_no_golden_file_is_left_over() -> None:
 
 
 def picture(rendered: Rendered) -> str:
-    """Each file's path and permission bits, and under it its text."""
-    return "\n".join(f"==> {path} {file.mode:04o}\n{file.text}" for path, file in sorted(rendered.files.items()))
+    """Each file's path and permission bits, and under it its text; then the links."""
+    files = (f"==> {path} {file.mode:04o}\n{file.text}" for path, file in sorted(rendered.files.items()))
+    links = (f"--> {path} {target}\n" for path, target in rendered.links.items())
+    return "\n".join((*files, *links))
