@@ -32,10 +32,16 @@ umount "$mount"
 class Kind(StrEnum):
     """File systems by the names that blkid(8) and fstab(5) give them."""
 
+    EXT2 = "ext2"
+    EXT3 = "ext3"
     EXT4 = "ext4"
+    F2FS = "f2fs"
     XFS = "xfs"
     BTRFS = "btrfs"
     VFAT = "vfat"
+
+
+EXT = frozenset({Kind.EXT2, Kind.EXT3, Kind.EXT4})
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,10 @@ def write_file_system(disk: Path, partition: Partition, system: FileSystem, scra
         empty.truncate(partition.length)
     run(_maker(system, file), limits=Limits(timeout=300))
     match system.kind:
-        case Kind.EXT4:
+        case Kind.EXT2 | Kind.EXT3 | Kind.EXT4:
             pass
+        case Kind.F2FS:
+            run(["sload.f2fs", "-P", "-f", str(system.contents[0].directory), "-t", "/", str(file)])
         case Kind.VFAT:
             for entry in sorted(system.contents[0].directory.iterdir()):
                 run(["mcopy", "-s", "-i", str(file), str(entry), "::/"])
@@ -88,13 +96,28 @@ def copy_into(source: Path, disk: Path, offset: int) -> None:
 def _maker(system: FileSystem, file: Path) -> list[str]:
     target = str(file)
     match system.kind:
-        case Kind.EXT4:
+        case Kind.EXT2 | Kind.EXT3 | Kind.EXT4:
             content = ["-d", str(system.contents[0].directory), "-E", "root_owner=0:0"]
-            argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-U", system.uuid, "-L", system.label, *content]
+            argv = [
+                "mke2fs",
+                "-q",
+                "-F",
+                "-t",
+                system.kind,
+                "-b",
+                "4096",
+                "-U",
+                system.uuid,
+                "-L",
+                system.label,
+                *content,
+            ]
         case Kind.XFS:
             argv = ["mkfs.xfs", "-q", "-m", f"uuid={system.uuid}", "-L", system.label]
         case Kind.BTRFS:
             argv = ["mkfs.btrfs", "-q", "-U", system.uuid, "-L", system.label]
+        case Kind.F2FS:
+            argv = ["mkfs.f2fs", "-q", "-U", system.uuid, "-l", system.label]
         case Kind.VFAT:
             # The smallest clusters, or a partition of some MiB has too few of them to be called FAT32.
             argv = ["mkfs.vfat", "-F", "32", "-s", "1", "-i", system.uuid.replace("-", ""), "-n", system.label]

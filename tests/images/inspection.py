@@ -2,7 +2,8 @@
 """Look at a deployed disk from outside, with other people's tools, and leave nothing behind.
 
 ext is read by debugfs, vfat by mtools; xfs and btrfs are mounted read-only in a name space of their own. A `disk` is
-a raw file or a block device. A `path` is absolute within its file system, and its last part is never followed.
+a raw file or a block device. A `path` is absolute within its file system, and its last part is never followed. What is
+called a `partition` is the number of one, 0 for the whole disk, or "2:group/name" for a logical volume of LVM on 2.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from images.bootstrap import CONFINED
-from images.file_systems import Kind
+from images.file_systems import EXT, Kind
+from images.logical_volumes import Extent, volume_extent
 from images.partitions import MIB, SECTOR
 from snf_image_shared.process import Finished, Limits, ProcessError, run
 
@@ -27,6 +29,9 @@ from snf_image_shared.process import Finished, Limits, ProcessError, run
 _LOOK = 'mount -o "$1" "$2" "$3"; cd "$3"; shift 3; "$@"'
 _LIMITS = Limits(timeout=300)
 _FORMATS = {"regular": stat.S_IFREG, "directory": stat.S_IFDIR, "symlink": stat.S_IFLNK}
+
+
+Where = int | str
 
 
 class FaultyDiskError(Exception):
@@ -102,7 +107,7 @@ class Tree:
     """A file system to read from. `subvolume` only exists on btrfs, where empty means the default one."""
 
     disk: Path
-    partition: int
+    partition: Where
     subvolume: str = ""
 
 
@@ -123,11 +128,14 @@ def check_table(disk: Path) -> None:
         _checked(["sfdisk", "--verify", "--lock=no", str(disk)])
 
 
-def fsck(disk: Path, partition: int) -> None:
+def fsck(disk: Path, partition: Where) -> None:
     """Raise FaultyDiskError unless the file system's own checker, changing nothing, finds nothing wrong with it."""
     kind = probe(disk, partition).type
     checkers = {
+        Kind.EXT2: ["e2fsck", "-f", "-n"],
+        Kind.EXT3: ["e2fsck", "-f", "-n"],
         Kind.EXT4: ["e2fsck", "-f", "-n"],
+        Kind.F2FS: ["fsck.f2fs", "--dry-run"],
         Kind.XFS: ["xfs_repair", "-n"],
         Kind.BTRFS: ["btrfs", "check", "--readonly"],
         Kind.VFAT: ["fsck.vfat", "-n"],
@@ -136,27 +144,31 @@ def fsck(disk: Path, partition: int) -> None:
         _checked([*checkers[Kind(kind)], str(copy)])
 
 
-def probe(disk: Path, partition: int) -> Probe:
+def probe(disk: Path, partition: Where) -> Probe:
     """Ask blkid what the partition holds: a file system, swap, or nothing."""
-    found = partition_table(disk).partition(partition)
+    found = extent(disk, partition)
     argv = ["blkid", "--probe", "--output", "export", "--offset", str(found.offset), "--size", str(found.length)]
     said = run([*argv, str(disk)], limits=Limits(accept=frozenset({0, 2}))).stdout
     values = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     return Probe(values.get("TYPE", ""), values.get("UUID", ""), values.get("LABEL", ""))
 
 
-def filesystem_size(disk: Path, partition: int) -> int:
+def filesystem_size(disk: Path, partition: Where) -> int:
     """Give the bytes that the file system believes to have, from its superblock."""
     with disk.open("rb") as file:
-        file.seek(partition_table(disk).partition(partition).offset)
+        file.seek(extent(disk, partition).offset)
         head = file.read(128 * 1024)
     match Kind(probe(disk, partition).type):
-        case Kind.EXT4:
+        case Kind.EXT2 | Kind.EXT3 | Kind.EXT4:
+            # The upper half of the count exists only with the feature "64bit".
             low, high = struct.unpack_from("<I", head, 0x404)[0], struct.unpack_from("<I", head, 0x550)[0]
             size = (high << 32 | low) * (1024 << struct.unpack_from("<I", head, 0x418)[0])
         case Kind.XFS:
             block, blocks = struct.unpack_from(">IQ", head, 4)
             size = block * blocks
+        case Kind.F2FS:
+            (blocks,) = struct.unpack_from("<Q", head, 0x400 + 36)  # struct f2fs_super_block: block_count
+            size = blocks * 4096
         case Kind.BTRFS:
             (size,) = struct.unpack_from("<Q", head, 0x10000 + 0x70)
         case Kind.VFAT:
@@ -165,12 +177,25 @@ def filesystem_size(disk: Path, partition: int) -> int:
     return int(size)
 
 
+def extent(disk: Path, partition: Where) -> Extent:
+    """Where it lies. Raises FaultyDiskError for a logical volume in several pieces: no test makes one."""
+    if partition == 0:
+        with disk.open("rb") as file:
+            return Extent(0, file.seek(0, os.SEEK_END))
+    number, _, volume = str(partition).partition(":")
+    found = partition_table(disk).partition(int(number))
+    if not volume:
+        return Extent(found.offset, found.length)
+    inside = volume_extent(disk, Extent(found.offset, found.length), volume)
+    return Extent(found.offset + inside.offset, inside.length)
+
+
 def read_file(tree: Tree, path: str) -> bytes:
     """Give a regular file's content. Raises FileNotFoundError; ProcessError when it is no regular file."""
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "content"
         match Kind(probe(tree.disk, tree.partition).type):
-            case Kind.EXT4:
+            case Kind.EXT2 | Kind.EXT3 | Kind.EXT4:
                 if not stat.S_ISREG(_stat_ext(tree, path).mode):
                     raise ProcessError("debugfs", f"finds no regular file {path}")
                 _debugfs(tree, f'dump "{path}" "{out}"')
@@ -184,7 +209,7 @@ def read_file(tree: Tree, path: str) -> bytes:
 
 def stat_file(tree: Tree, path: str) -> FileStat:
     """Give what stat(2) says of it. Raises FileNotFoundError; vfat has no owners to ask for."""
-    if probe(tree.disk, tree.partition).type == Kind.EXT4:
+    if probe(tree.disk, tree.partition).type in EXT:
         return _stat_ext(tree, path)
     uid, gid, mode, size = _look(tree, "stat", path, "--format=%u %g %f %s").stdout.split()
     return FileStat(int(uid), int(gid), int(mode, 16), int(size))
@@ -204,7 +229,7 @@ def exists(tree: Tree, path: str) -> bool:
 
 def list_directory(tree: Tree, path: str) -> list[str]:
     """Give the names in a directory of ext, xfs or btrfs, sorted. Raises FileNotFoundError."""
-    if probe(tree.disk, tree.partition).type == Kind.EXT4:
+    if probe(tree.disk, tree.partition).type in EXT:
         _stat_ext(tree, path)
         rows = [line.split("/") for line in _debugfs(tree, f'ls -p "{path}"').stdout.splitlines() if line]
         # An entry that was removed is still listed, as inode 0.
@@ -231,9 +256,9 @@ def _checked(argv: list[str]) -> None:
 
 
 @contextmanager
-def _extracted(disk: Path, partition: int) -> Iterator[Path]:
+def _extracted(disk: Path, partition: Where) -> Iterator[Path]:
     """A sparse copy of the partition, for programs that know of no offset."""
-    found = partition_table(disk).partition(partition)
+    found = extent(disk, partition)
     with TemporaryDirectory(dir="/var/tmp") as scratch:
         copy = Path(scratch) / "partition"
         with disk.open("rb") as reader, copy.open("wb") as writer:
@@ -262,7 +287,7 @@ def _data(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _debugfs(tree: Tree, request: str) -> Finished:
-    offset = partition_table(tree.disk).partition(tree.partition).offset
+    offset = extent(tree.disk, tree.partition).offset
     return run(["debugfs", "-R", request, f"{tree.disk}?offset={offset}"])
 
 
@@ -276,7 +301,7 @@ def _stat_ext(tree: Tree, path: str) -> FileStat:
 
 
 def _mtools(tree: Tree, program: str, path: str, *to: str) -> None:
-    offset = partition_table(tree.disk).partition(tree.partition).offset
+    offset = extent(tree.disk, tree.partition).offset
     try:
         run([program, "-i", f"{tree.disk}@@{offset}", f"::{path}", *to])
     except ProcessError as error:
@@ -285,7 +310,7 @@ def _mtools(tree: Tree, program: str, path: str, *to: str) -> None:
 
 def _look(tree: Tree, program: str, path: str, *options: str) -> Finished:
     """Run a program of this machine on a path of the tree. Raises FileNotFoundError."""
-    found = partition_table(tree.disk).partition(tree.partition)
+    found = extent(tree.disk, tree.partition)
     subvolume = f",subvol={tree.subvolume}" if tree.subvolume else ""
     mount = f"ro,loop,offset={found.offset},sizelimit={found.length}{subvolume}"
     name = f"if=.{path}" if program == "dd" else f".{path}"

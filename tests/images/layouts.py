@@ -7,13 +7,15 @@ fixed where a test must see that it changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from images.bootstrap import CONFINED, Recipe, bootstrap, in_root
 from images.cache import cached
 from images.file_systems import Content, FileSystem, Kind, write_file_system
-from images.partitions import SECTORS_PER_MIB, Partition, Table, TableType, Type, create_disk, last_size
+from images.inspection import Where, extent
+from images.logical_volumes import Extent, create_group
+from images.partitions import SECTOR, SECTORS_PER_MIB, Partition, Table, TableType, Type, create_disk, last_size
 from snf_image_shared.process import run
 
 HOSTNAME = "template"
@@ -37,13 +39,21 @@ class Volume:
     source: str = ""
     # Mount point -> subvolume, instead of everything lying at the top of the file system.
     subvolumes: dict[str, str] = field(default_factory=dict)
+    # The logical volume on the partition that it lies on, "group/name".
+    logical: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> Where:
+        """As images.inspection calls its place."""
+        return f"{self.partition}:{self.logical}" if self.logical else self.partition
 
     @property
     def uuid(self) -> str:
         """Fixed by the partition's number, in the form that belongs to the file system."""
         if self.kind is Kind.VFAT:
-            return f"5EED-000{self.partition}"
-        return f"7f3a9f7e-2c52-4d5c-9c7b-1d1f4b8f020{self.partition}"
+            return f"5EED-{self.partition:04d}"
+        return f"7f3a9f7e-2c52-4d5c-9c7b-1d1f4b8f{len(self.logical) or 2:02x}{self.partition:02d}"
 
     def fstab(self) -> list[str]:
         """Give its lines of fstab(5)."""
@@ -57,16 +67,25 @@ class Volume:
 
 @dataclass(frozen=True)
 class Layout:
-    """A disk: `volumes` has the root first; `fstab_extra` are lines of fstab that name no volume of it."""
+    """A disk: `volumes` has the root first; `fstab_extra` are lines of fstab that name no volume of it.
+
+    `logical` are the sizes in MiB of the logical volumes "group/name" on the last partition, in their order.
+    """
 
     table: Table
     volumes: tuple[Volume, ...]
     fstab_extra: tuple[str, ...] = ()
+    logical: dict[str, int] = field(default_factory=dict)
 
     @property
     def root(self) -> int:
         """Number of the root partition."""
         return self.volumes[0].partition
+
+    @property
+    def root_place(self) -> Where:
+        """Where the root lies."""
+        return self.volumes[0].where
 
     @property
     def kind(self) -> Kind:
@@ -99,6 +118,10 @@ def _mbr(mib: int, *partitions: Partition) -> Table:
 
 def _gpt(mib: int, *partitions: Partition) -> Table:
     return Table(TableType.GPT, _DISK_ID[TableType.GPT], mib, partitions)
+
+
+def _bare(mib: int) -> Table:
+    return Table(TableType.NONE, "", mib, ())
 
 
 def _part(number: int, start_mib: int, size_mib: int, kind: Type) -> Partition:
@@ -160,6 +183,16 @@ LAYOUTS = {
         ),
         (Volume(3, Kind.EXT4, "/"), Volume(1, Kind.EXT4, "/boot"), Volume(5, Kind.EXT4, "/srv")),
     ),
+    # Ubuntu's numbers: 14 and 15 lie in front, and 1 is the last.
+    "ext3-gpt-14-15-1": Layout(
+        _gpt(
+            _LARGE,
+            _last(1, 41, _LARGE, Type.LINUX),
+            replace(_part(4, 1, 4, Type.BIOS_BOOT), number=14),
+            replace(_part(5, 5, 36, Type.ESP), number=15),
+        ),
+        (Volume(1, Kind.EXT3, "/"), Volume(15, Kind.VFAT, "/boot/efi", label="ESP")),
+    ),
     "ext4-gpt": _whole(Kind.EXT4, _EXT),
     "xfs-gpt": _whole(Kind.XFS, _LARGE),
     # As Ubuntu does it: the default subvolume is the top, which holds nothing but the two.
@@ -189,10 +222,46 @@ LAYOUTS = {
 }
 
 
+# What the tests of the matrix cannot ask for swap on, or cannot read from outside.
+UNUSUAL = {
+    # Names with hyphens, which are doubled below /dev/mapper; both ways of writing a volume.
+    "lvm-ext4": Layout(
+        _gpt(704, _part(1, 1, 32, Type.LINUX), _last(2, 33, 704, Type.LINUX_LVM)),
+        (
+            Volume(2, Kind.EXT4, "/", source="/dev/mapper/the--group-the--root", logical="the-group/the-root"),
+            Volume(2, Kind.EXT4, "/srv", source="/dev/the-group/data", logical="the-group/data"),
+            Volume(1, Kind.EXT2, "/boot"),
+        ),
+        ("/dev/mapper/the--group-swap\tnone\tswap\tsw\t0\t0",),
+        {"the-group/swap": 32, "the-group/data": 64, "the-group/the-root": 512},
+    ),
+    "lvm-xfs": Layout(
+        _mbr(704, _part(1, 1, 32, Type.MBR_LINUX), _last(2, 33, 704, Type.MBR_LVM)),
+        (
+            Volume(2, Kind.XFS, "/", source="/dev/mapper/rl-root", logical="rl/root"),
+            Volume(1, Kind.EXT4, "/boot"),
+        ),
+        logical={"rl/root": 600},
+    ),
+    "f2fs-gpt": _whole(Kind.F2FS, _LARGE),
+    # The features that today's mke2fs sets, by name: the one of Debian 12 does not set both.
+    "ext4-whole-disk": Layout(
+        _bare(_EXT),
+        (Volume(0, Kind.EXT4, "/", options=("-O", "orphan_file,metadata_csum_seed,metadata_csum")),),
+    ),
+    "xfs-whole-disk": Layout(_bare(_LARGE), (Volume(0, Kind.XFS, "/"),)),
+    "ext2-esp-last": Layout(
+        _gpt(_LARGE, _part(1, 1, 580, Type.LINUX), _last(2, 581, _LARGE, Type.ESP)),
+        (Volume(1, Kind.EXT2, "/"), Volume(2, Kind.VFAT, "/boot/efi", label="ESP")),
+    ),
+}
+
+
 def layout(name: str, cache: Path) -> Path:
     """Give the read-only raw image of that name in LAYOUTS, building it on the first call. Raises ProcessError."""
-    recipe = ("layouts", "bootstrap", "file_systems", "partitions")
-    return cached(cache, f"layout-{name}", recipe, lambda scratch: _build(LAYOUTS[name], guest_tree(cache), scratch))
+    recipe = ("layouts", "bootstrap", "file_systems", "partitions", "logical_volumes")
+    wanted = (LAYOUTS | UNUSUAL)[name]
+    return cached(cache, f"layout-{name}", recipe, lambda scratch: _build(wanted, guest_tree(cache), scratch))
 
 
 def guest_tree(cache: Path) -> Path:
@@ -228,12 +297,19 @@ def _build(wanted: Layout, archive: Path, scratch: Path) -> Path:
     _tar(archive, root, "--extract")
     (root / "etc/fstab").write_text(wanted.fstab())
     create_disk(disk, wanted.table)
+    if wanted.logical:
+        group = next(iter(wanted.logical)).partition("/")[0]
+        volumes = {name.partition("/")[2]: mib for name, mib in wanted.logical.items()}
+        last = wanted.table.partition(wanted.root)
+        create_group(disk, Extent(last.offset, last.length), group, volumes)
     # The deepest mount point first: what lies below it leaves the tree before its parent is written.
     for volume in sorted(
         wanted.volumes, key=lambda each: each.mount_point.count("/") + len(each.mount_point), reverse=True
     ):
-        system = FileSystem(volume.kind, volume.uuid, contents(volume, root, scratch), volume.label)
-        write_file_system(disk, wanted.table.partition(volume.partition), system, scratch)
+        system = FileSystem(volume.kind, volume.uuid, contents(volume, root, scratch), volume.label, volume.options)
+        place = extent(disk, volume.where)
+        piece = Partition(volume.partition, place.offset // SECTOR, place.length // SECTOR, Type.LINUX)
+        write_file_system(disk, piece, system, scratch)
     return disk
 
 

@@ -17,10 +17,11 @@ GPT_TAIL = 33
 
 
 class TableType(StrEnum):
-    """Partition table types by sfdisk's names."""
+    """Partition table types by sfdisk's names; NONE is a disk without one."""
 
     GPT = "gpt"
     MBR = "dos"
+    NONE = ""
 
 
 class Type(StrEnum):
@@ -32,6 +33,7 @@ class Type(StrEnum):
     LINUX_ROOT = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
     LINUX_LVM = "E6D6D379-F507-44C2-A23C-238F2A3DF928"
     MBR_LINUX = "83"
+    MBR_LVM = "8e"
     MBR_EXTENDED = "5"
 
 
@@ -82,7 +84,8 @@ def create_disk(disk: Path, table: Table) -> None:
     """Make `disk` a new sparse file with this table on it."""
     with disk.open("xb") as file:
         file.truncate(table.mib * MIB)
-    run(["sfdisk", "--quiet", str(disk)], stdin=table.script().encode())
+    if table.type is not TableType.NONE:
+        run(["sfdisk", "--quiet", str(disk)], stdin=table.script().encode())
 
 
 def last_size(table_type: TableType, mib: int, start: int) -> int:
