@@ -7,12 +7,12 @@ What is there already is not written again.
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
@@ -128,7 +128,7 @@ def put(guest: Guest, path: str, content: str | bytes, ownership: Ownership) -> 
 
 def deployment(job: Job) -> str:
     """What is different at every deployment, and the same if a task of one is done again."""
-    return f"{binascii.crc32(job.seed.encode('ascii')):08x}"
+    return fresh_bytes(job, "cloud-init", 8).hex()
 
 
 def quote(text: str) -> str:

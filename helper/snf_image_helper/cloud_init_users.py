@@ -59,6 +59,16 @@ def configuration(
     return members
 
 
+def for_any_release(job: Job, hashes: Mapping[str, str], keys: tuple[str, ...]) -> dict[str, Json]:
+    """The same for a cloud-init that nobody can look at; a hash that is no older one's wants a 22.3."""
+    members = configuration(job, hashes, keys, None)
+    left = [{"name": user, "password": hashed, "type": "hash"} for user, hashed in _left_out(hashes, None).items()]
+    if left:
+        known = members.get("chpasswd", {"expire": False})
+        members["chpasswd"] = {**known, "users": left} if isinstance(known, Mapping) else known
+    return members
+
+
 def _left_out(hashes: Mapping[str, str], release: tuple[int, int] | None) -> dict[str, str]:
     """Users whose hash this release of cloud-init would take for a password."""
     if release is None:

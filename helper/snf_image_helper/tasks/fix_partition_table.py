@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from snf_image_helper.disk import Disk
 from snf_image_helper.growth import why_it_stays
-from snf_image_helper.partitions import Partition, SwapPartition, TableKind, differences, grown, parse_swap
+from snf_image_helper.partition_writing import append, move_backup, resize
+from snf_image_helper.partitions import SwapPartition, differences, grown, parse_swap
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import CloudInit, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
-from snf_image_shared.process import run
-
-# The kernel is told by Disk.reload(); signatures of file systems that stay must not be wiped.
-_SFDISK = ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", "--wipe-partitions=never")
 
 
 def asked_swap(job: Job) -> SwapPartition | None:
@@ -47,30 +42,14 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     for warning in change.warnings:
         report.warning(warning)
     for partition in change.resized:
-        run([*_SFDISK, "-N", str(partition.number), disk.device], stdin=_place(partition))
+        resize(disk, partition)
     for partition in change.created:
-        # Appended under its name: with -N sfdisk gives a new partition the next free number instead.
-        name = f"{disk.node(partition.number)}: ".encode()
-        run([*_SFDISK, "--append", disk.device], stdin=name + _place(partition, kind=True))
-    if table.kind is TableKind.GPT and not _backup_is_last(disk):
-        # sfdisk moves it as well, but only when it has something to write.
-        run(["sgdisk", "-e", disk.device])
+        append(disk, partition)
+    move_backup(disk)  # sfdisk does it as well, but only when it has something to write
     disk.reload()
     problems = differences(change.table, disk.require_table())
     if problems:
         raise GuestError(f"the partition table was not written as intended: {problems[0]}")
-
-
-def _place(partition: Partition, *, kind: bool = False) -> bytes:
-    text = f"start={partition.start}, size={partition.size}"
-    return (text + (f", type={partition.type}" if kind else "") + "\n").encode("ascii")
-
-
-def _backup_is_last(disk: Disk) -> bool:
-    """Whether the primary header names the last sector as its backup's place (UEFI, "GPT Header", AlternateLBA)."""
-    with Path(disk.device).open("rb") as file:
-        file.seek(disk.sector_size + 32)
-        return int.from_bytes(file.read(8), "little") == disk.sectors - 1
 
 
 def _skip(job: Job) -> str | None:

@@ -79,7 +79,7 @@ def test_the_datasource_is_pinned_and_seeded_for_root_alone(tmp_path: Path) -> N
         assert text(guest, DATASOURCE) == "datasource_list: [ NoCloud ]\n"
         assert seen(guest, DATASOURCE) == (0, 0, 0o644)
         found = json.loads(text(guest, f"{SEED}/meta-data"))
-        assert re.fullmatch(r"web\.example\.com-[0-9a-f]{8}", found.pop("instance-id"))
+        assert re.fullmatch(r"web\.example\.com-[0-9a-f]{16}", found.pop("instance-id"))
         assert found == {"local-hostname": "web.example.com"}
         assert (tmp_path / SEED.lstrip("/") / "user-data").read_bytes() == user_data
         assert text(guest, f"{SEED}/vendor-data") == ""
