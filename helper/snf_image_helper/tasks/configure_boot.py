@@ -1,16 +1,60 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ConfigureBoot: serial console and kernel arguments, of the properties CONSOLE and KERNEL_ARGS."""
+"""ConfigureBoot: a first boot without surprises.
+
+Serial console and kernel arguments, of the properties CONSOLE and KERNEL_ARGS, in the configuration of the guest's own
+boot loader; and a loader that firmware without variables finds, where an EFI system partition has none.
+"""
 
 from __future__ import annotations
 
+from snf_image_helper.boot_loaders import LOADERS
+from snf_image_helper.edits import Edits
+from snf_image_helper.getty import enable_getty
 from snf_image_helper.guest import Guest
+from snf_image_helper.kernel_arguments import PROPERTY, Arguments, parse
+from snf_image_helper.removable_loader import ensure_removable_loader
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
+
+_CONSOLE = "CONSOLE"
+_SERIAL = "serial"
 
 
 def configure_boot(guest: Guest, job: Job, report: Reporter) -> None:
-    """Nothing yet."""
+    """All files of the boot loader are changed or, if one cannot be, none. Raises GuestError."""
+    wanted = asked(job)
+    if wanted:
+        edits = Edits(guest)
+        # Every one: a guest with entries of the Boot Loader Specification has a grub.cfg as well.
+        found = [edit(edits, wanted) for edit in LOADERS]
+        if not any(found):
+            asking = " and ".join(name for name in (_CONSOLE, PROPERTY) if job.wishes.text(name))
+            raise GuestError(
+                f"property {asking}: no configuration of a boot loader with kernels was found in the guest (of GRUB, "
+                "systemd-boot or extlinux; unified kernel images have their arguments inside); leave the property away"
+            )
+        if wanted.serial:
+            enable_getty(edits, report)
+        edits.apply()
+    try:
+        ensure_removable_loader(guest, report)
+    except GuestError as error:  # nobody asked for it, and with BIOS the guest does not need it
+        report.warning(f"The guest has no loader that UEFI finds without variables, and none can be put there: {error}")
+
+
+def asked(job: Job) -> Arguments:
+    """What the properties ask for. Raises GuestError."""
+    console = job.wishes.text(_CONSOLE)
+    if console is not None and console.lower() != _SERIAL:
+        raise GuestError(f"property {_CONSOLE}: {console[:40]!r} is unknown; the only one to ask for is {_SERIAL}")
+    return Arguments(parse(job.wishes.text(PROPERTY) or ""), console is not None)
+
+
+def _skip(job: Job) -> str | None:
+    asked(job)
+    return None
 
 
 TASK: Task[Guest] = Task(
@@ -18,5 +62,6 @@ TASK: Task[Guest] = Task(
     configure_boot,
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "AddSwap"),
-    skip=lambda job: "nothing is asked for",
+    skip=_skip,
+    decides="what is asked for, and a loader that UEFI finds without variables",
 )
