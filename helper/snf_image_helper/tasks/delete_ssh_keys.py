@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""DeleteSSHKeys: replace the host keys in /etc/ssh, and those that HostKey names, by new ones of the same types.
+"""DeleteSSHKeys: replace host keys in /etc/ssh, those that HostKey names, and Dropbear's by new ones of their types.
 
 The helper makes them with its own ssh-keygen, so the guest boots with keys whatever its distribution would do, and
 nothing of the guest is executed. Under CLOUD_INIT it is told to do that itself (ssh_deletekeys).
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from snf_image_helper import cloud_init, sshd_config
+from snf_image_helper import cloud_init, dropbear, sshd_config
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.scratch import scratch_directory
@@ -37,10 +37,15 @@ class KeyType(StrEnum):
 
 @dataclass(frozen=True)
 class HostKey:
-    """A private key in the guest; `type` is None when nobody makes such keys any more."""
+    """A private key in the guest; `type` is None when nobody makes such keys any more.
+
+    A `pem` one stays so: OpenSSH before 6.5 reads no other form.
+    """
 
     path: str
     type: KeyType | None
+    pem: bool = False
+    dropbear: bool = False
 
 
 def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
@@ -51,17 +56,21 @@ def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
     has_sshd = any(guest.exists(path) for path in _SSHD)
     if has_sshd and sshd_config.config_file(guest) is None:
         report.warning("The guest has sshd and no sshd_config: only host keys in /etc/ssh are replaced")
-    old = find_host_keys(guest)
+    old = (*find_host_keys(guest), *find_dropbear_keys(guest))
     wanted = tuple(key for key in old if key.type)
-    if not wanted and has_sshd and guest.is_dir(sshd_config.DIRECTORY):
-        wanted = tuple(HostKey(_default_path(kind), kind) for kind in (KeyType.ED25519, KeyType.ECDSA))
+    if has_sshd and not any(key.type and not key.dropbear for key in old) and guest.is_dir(sshd_config.DIRECTORY):
+        wanted += _first_keys(guest)
     comment = f"root@{job.hostname.partition('.')[0]}"
     with scratch_directory() as directory:
         made = _make_keys(wanted, comment, directory)
         _remove_leftovers(guest, old, {key.path for key in wanted})
         for key, private in zip(wanted, made, strict=True):
-            guest.write_bytes(key.path, private.read_bytes(), ownership=_keep_private(guest, key.path))
-            guest.write_bytes(f"{key.path}.pub", Path(f"{private}.pub").read_bytes(), ownership=_PUBLIC)
+            content = private.read_bytes()
+            if key.dropbear:
+                guest.write_bytes(key.path, dropbear.from_openssh(content), ownership=_keep_private(guest, key.path))
+            else:
+                guest.write_bytes(key.path, content, ownership=_keep_private(guest, key.path))
+                guest.write_bytes(f"{key.path}.pub", Path(f"{private}.pub").read_bytes(), ownership=_PUBLIC)
 
 
 def find_host_keys(guest: Guest) -> tuple[HostKey, ...]:
@@ -70,7 +79,21 @@ def find_host_keys(guest: Guest) -> tuple[HostKey, ...]:
     paths = [f"{sshd_config.DIRECTORY}/{name}" for name in names if _is_private_name(name)]
     named = (words[0] for words in sshd_config.settings(guest, "HostKey") if words[0].startswith("/"))
     paths += [path for path in named if guest.is_file(path) and b"PRIVATE KEY" in guest.read_bytes(path)]
-    return tuple(HostKey(path, key_type(guest, path)) for path in dict.fromkeys(paths) if guest.is_file(path))
+    return tuple(
+        HostKey(path, key_type(guest, path), _is_pem(guest.read_bytes(path)))
+        for path in dict.fromkeys(paths)
+        if guest.is_file(path)
+    )
+
+
+def find_dropbear_keys(guest: Guest) -> tuple[HostKey, ...]:
+    """By their names, which are all that tells their types."""
+    paths = {kind: f"{dropbear.DIRECTORY}/dropbear_{kind}_host_key" for kind in (*KeyType, "dss")}
+    return tuple(
+        HostKey(path, KeyType(kind) if kind != "dss" else None, dropbear=True)
+        for kind, path in paths.items()
+        if guest.is_file(path)
+    )
 
 
 def key_type(guest: Guest, path: str) -> KeyType | None:
@@ -101,6 +124,22 @@ def type_of_content(content: bytes) -> KeyType | None:
     return None
 
 
+def _is_pem(content: bytes) -> bool:
+    return b"BEGIN RSA PRIVATE KEY" in content or b"BEGIN EC PRIVATE KEY" in content
+
+
+def _first_keys(guest: Guest) -> tuple[HostKey, ...]:
+    """For an sshd without any: where HostKey says that they belong, or the two best at their usual places."""
+    named = [words[0] for words in sshd_config.settings(guest, "HostKey") if words[0].startswith("/")]
+    missing = [
+        path for path in dict.fromkeys(named) if not guest.exists(path) and guest.is_dir(path.rpartition("/")[0])
+    ]
+    if not missing:
+        return tuple(HostKey(_default_path(kind), kind) for kind in (KeyType.ED25519, KeyType.ECDSA))
+    kinds = {path: next((kind for kind in KeyType if kind in path.rpartition("/")[2]), None) for path in missing}
+    return tuple(HostKey(path, kind) for path, kind in kinds.items() if kind)
+
+
 def _default_path(kind: KeyType) -> str:
     return f"{sshd_config.DIRECTORY}/ssh_host_{kind}_key"
 
@@ -114,17 +153,17 @@ def _make_keys(wanted: tuple[HostKey, ...], comment: str, directory: Path) -> tu
     paths = tuple(directory / str(number) for number in range(len(wanted)))
     failures: list[ProcessError] = []
 
-    def make(kind: KeyType, path: Path) -> None:
+    def make(kind: KeyType, path: Path, form: tuple[str, ...]) -> None:
         try:
             run(
-                ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(path)],
+                ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(path), *form],
                 limits=Limits(timeout=_TIMEOUT),
             )
         except ProcessError as error:
             failures.append(error)
 
     threads = [
-        threading.Thread(target=make, args=(key.type, path))
+        threading.Thread(target=make, args=(key.type, path, ("-m", "PEM") if key.pem else ()))
         for key, path in zip(wanted, paths, strict=True)
         if key.type
     ]
@@ -143,6 +182,9 @@ def _remove_leftovers(guest: Guest, old: tuple[HostKey, ...], replaced: set[str]
         path = f"{sshd_config.DIRECTORY}/{name}"
         if name.startswith("ssh_host_") and not guest.is_dir(path) and path.removesuffix(".pub") not in replaced:
             guest.remove(path)
+    for words in sshd_config.settings(guest, "HostCertificate"):
+        if words[0].startswith("/") and guest.is_file(words[0]) and b"-cert-v0" in guest.head(words[0], 128):
+            guest.remove(words[0])
     for key in old:
         if key.path not in replaced:
             guest.remove(key.path, missing_ok=True)

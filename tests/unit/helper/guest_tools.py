@@ -18,9 +18,11 @@ from unit.helper.disk_images import sh
 
 PACKAGES = (
     *("ifupdown", "netplan.io", "network-manager", "openssh-server", "iproute2"),
-    *("isc-dhcp-client", "dhcpcd-base", "locales", "cloud-init"),
-    *("policycoreutils", "selinux-utils", "selinux-policy-default", "acl", "attr", "libcap2-bin"),
+    *("isc-dhcp-client", "dhcpcd-base", "dnsmasq-base", "locales", "cloud-init"),
+    *("policycoreutils", "selinux-utils", "selinux-policy-default", "acl", "attr", "libcap2-bin", "dropbear-bin"),
 )
+# Alpine's programs, as Debian has them.
+ALPINE_PACKAGES = ("ifupdown-ng", "busybox-static", "udhcpc")
 NETPLAN = ("/usr/libexec/netplan/generate", "/lib/netplan/generate", "/usr/lib/netplan/generate")
 _NETWORKD = "/usr/lib/systemd/systemd-networkd"
 
@@ -56,20 +58,20 @@ class GuestTools:
         found = [f"{root}{place}" for place in ("/usr/sbin", "/sbin", "/usr/bin", "/bin")]
         self.environment = {
             "PATH": ":".join((*found, os.environ["PATH"])),
-            "LD_LIBRARY_PATH": ":".join(str(path.parent) for path in sorted(root.rglob("*-linux-gnu/lib*.so.*"))[:1]),
+            "LD_LIBRARY_PATH": ":".join(sorted({str(path.parent) for path in root.rglob("*-linux-gnu/lib*.so.*")})),
             "LC_ALL": "C",
         }
 
     @classmethod
-    def unpack(cls, cache: Path) -> GuestTools:
-        """Download once, with what they need and this machine lacks."""
-        root = cache / "guest-tools"
-        with (cache / ".guest-tools.lock").open("w") as lock:
+    def unpack(cls, cache: Path, packages: tuple[str, ...] = PACKAGES, name: str = "guest-tools") -> GuestTools:
+        """Download once, with what they need and this machine lacks; what has the same paths needs trees apart."""
+        root = cache / name
+        with (cache / f".{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             ready = root / ".ready"
-            if not (ready.exists() and ready.read_text() == " ".join(PACKAGES)):
-                _unpack(root)
-                ready.write_text(" ".join(PACKAGES))
+            if not (ready.exists() and ready.read_text() == " ".join(packages)):
+                _unpack(root, packages)
+                ready.write_text(" ".join(packages))
         return cls(root)
 
     def run(self, *argv: str, stdin: str = "") -> str:
@@ -111,14 +113,14 @@ class GuestTools:
         return _NETWORKD
 
 
-def _unpack(root: Path) -> None:
+def _unpack(root: Path, packages: tuple[str, ...]) -> None:
     archives = root / "archives"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     install = ("apt-get", "-y", "install", "--reinstall", "--download-only", "--no-install-recommends")
     options = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root")
-    first = subprocess.run([*install, *options, *PACKAGES], capture_output=True, check=False)
+    first = subprocess.run([*install, *options, *packages], capture_output=True, check=False)
     if first.returncode:
         sh("apt-get", "-q", "update")
-        sh(*install, *options, *PACKAGES)
+        sh(*install, *options, *packages)
     for archive in archives.glob("*.deb"):
         sh("dpkg-deb", "--extract", str(archive), str(root))

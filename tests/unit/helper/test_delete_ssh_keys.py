@@ -10,6 +10,7 @@ import pytest
 
 from snf_image_helper.tasks.delete_ssh_keys import TASK, KeyType, type_of_content
 from unit.helper.disk_images import sh
+from unit.helper.guest_tools import GuestTools
 from unit.helper.guest_trees import guest_in, perform, put, seen, text
 
 pytestmark = pytest.mark.root
@@ -105,6 +106,65 @@ def test_sshd_without_any_key_gets_two(tmp_path: Path) -> None:
         perform(TASK, guest)
         assert fingerprint(tmp_path, "/etc/ssh/ssh_host_ed25519_key")
         assert fingerprint(tmp_path, "/etc/ssh/ssh_host_ecdsa_key")
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+def test_a_key_that_an_old_sshd_reads_stays_of_that_form(tmp_path: Path, kind: str) -> None:
+    before = make_key(tmp_path, f"/etc/ssh/ssh_host_{kind}_key", "-t", kind, "-m", "PEM")
+    with guest_in(tmp_path) as guest:
+        perform(TASK, guest)
+        assert fingerprint(tmp_path, f"/etc/ssh/ssh_host_{kind}_key") != before
+        assert f"BEGIN {kind.upper().removesuffix('DSA')}" in text(guest, f"/etc/ssh/ssh_host_{kind}_key")
+
+
+@pytest.mark.row(155)
+def test_a_drop_in_names_keys_and_the_certificate_of_an_old_one_goes(tmp_path: Path) -> None:
+    before = make_key(tmp_path, "/srv/keys/host", "-t", "ed25519")
+    files = {
+        "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
+        "/etc/ssh/sshd_config.d/50-site.conf": "HostKey /srv/keys/host\nHostCertificate /srv/keys/host-cert.pub\n"
+        "HostCertificate /etc/passwd\n",
+        "/srv/keys/host-cert.pub": "ssh-ed25519-cert-v01@openssh.com AAAA\n",
+        "/etc/passwd": "root\n",
+    }
+    with guest_in(tmp_path, files) as guest:
+        perform(TASK, guest)
+        assert fingerprint(tmp_path, "/srv/keys/host") != before
+        assert not guest.exists("/srv/keys/host-cert.pub")
+        assert guest.exists("/etc/passwd")
+
+
+def test_sshd_without_any_key_gets_those_that_its_configuration_names(tmp_path: Path) -> None:
+    lines = "HostKey /etc/ssh/keys/my_rsa\nHostKey /etc/ssh/keys/my_ed25519\nHostKey /nowhere/rsa\n"
+    with guest_in(tmp_path, {"/usr/sbin/sshd": "", "/etc/ssh/sshd_config": lines, "/etc/ssh/keys/x": ""}) as guest:
+        perform(TASK, guest)
+        assert fingerprint(tmp_path, "/etc/ssh/keys/my_rsa").endswith("(RSA)")
+        assert fingerprint(tmp_path, "/etc/ssh/keys/my_ed25519").endswith("(ED25519)")
+        assert not guest.exists("/etc/ssh/ssh_host_ed25519_key")
+        assert not guest.exists("/nowhere")
+
+
+@pytest.mark.row(155)
+def test_dropbear_reads_its_new_keys_of_each_type(tmp_path: Path, cache: Path) -> None:
+    tools = GuestTools.unpack(cache)
+    program = f"{tools.root}/usr/bin/dropbearkey"
+    paths = {kind: tmp_path / f"etc/dropbear/dropbear_{kind}_host_key" for kind in ("rsa", "ecdsa", "ed25519")}
+    (tmp_path / "etc/dropbear").mkdir(parents=True)
+    for kind, path in paths.items():
+        tools.run(program, "-t", kind, "-f", str(path))
+        path.chmod(0o600)
+    put(tmp_path, {"/etc/dropbear/dropbear_dss_host_key": "old", "/etc/dropbear/authorized_keys": "kept"})
+    before = {kind: tools.run(program, "-y", "-f", str(path)) for kind, path in paths.items()}
+    with guest_in(tmp_path) as guest:
+        perform(TASK, guest)
+        after = {kind: tools.run(program, "-y", "-f", str(path)) for kind, path in paths.items()}
+        assert not any(after[kind] == before[kind] for kind in paths)
+        assert all(kind in after[kind] for kind in paths)
+        assert {seen(guest, f"/etc/dropbear/{path.name}") for path in paths.values()} == {(0, 0, 0o600)}
+        assert guest.list_directory("/etc/dropbear") == (
+            "authorized_keys",
+            *sorted(path.name for path in paths.values()),
+        )
 
 
 def test_a_guest_without_ssh_stays_as_it_is(tmp_path: Path) -> None:
