@@ -25,7 +25,7 @@ def from_openssh(content: bytes) -> bytes:
         _, rest = _string(rest)
     _, rest = _string(rest[4:])
     private, _ = _string(rest)
-    fields = []
+    fields: list[bytes] = []
     left = private[8:]  # two check numbers
     while len(fields) < _count(fields):
         field, left = _string(left)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Replacing a file atomically by one that looks the same: owner, mode, ACLs, SELinux label (cf. CVE-2012-2690)."""
+"""Replacing a file atomically by one that looks the same: owner, mode, ACLs, attributes, SELinux label (CVE-2012-2690).
+
+Capabilities stay, too, although write(2) would take them away: nobody but root and the tenant writes here.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-# The kernel recomputes or refuses these: capabilities go with a program's content, IMA and EVM seal it.
-_SEALS = frozenset({"security.capability", "security.ima", "security.evm"})
+# The kernel recomputes or refuses these, which seal the old content.
+_SEALS = frozenset({"security.ima", "security.evm"})
 _ACL = "system.posix_acl_"
 # linux/fs.h
 _GET_FLAGS = 0x80086601

@@ -15,6 +15,7 @@ import pytest
 
 from provider import PROJECT
 from unit.helper.disk_images import private_mounts, sh
+from unit.helper.guest_tools import GuestTools
 
 pytestmark = pytest.mark.root
 
@@ -110,3 +111,23 @@ def test_what_a_run_leaves_that_is_killed_on_its_last_step_goes_with_the_next(tm
         assert len(os.listdir(directory)) == 2
         assert (directory / "file").read_text() == "old"
         assert run(directory, "replacement.commit()", before) == (0, "old\nnew ['file']\n")
+
+
+@EITHER_KIND
+def test_what_setfacl_setfattr_and_setcap_gave_a_file_is_there_afterwards(
+    tmp_path: Path, cache: Path, before: str
+) -> None:
+    tools = GuestTools.unpack(cache)
+    with place(tmp_path) as directory:
+        file = str(directory / "file")
+        tools.run("setfacl", "-m", "u:1000:rw,g:33:r", file)
+        tools.run("setfattr", "-n", "user.note", "-v", "mine", file)
+        tools.run("setfattr", "-n", "security.selinux", "-v", "system_u:object_r:shadow_t:s0", file)
+        tools.run("setcap", "cap_net_raw,cap_net_bind_service=ep", file)
+        programs = (("getfacl", "-p"), ("getfattr", "-d", "-m", "-"), ("getcap",))
+        given = [tools.run(*argv, file) for argv in programs]
+        assert run(directory, "replacement.commit()", before) == (0, "old\nnew ['file']\n")
+        assert [tools.run(*argv, file) for argv in programs] == given
+        assert "user:1000:rw-" in given[0]
+        assert "shadow_t" in given[1]
+        assert "cap_net_raw" in given[2]
