@@ -124,7 +124,7 @@ def test_what_setfacl_setfattr_and_setcap_gave_a_file_is_there_afterwards(
         tools.run("setfattr", "-n", "user.note", "-v", "mine", file)
         tools.run("setfattr", "-n", "security.selinux", "-v", "system_u:object_r:shadow_t:s0", file)
         tools.run("setcap", "cap_net_raw,cap_net_bind_service=ep", file)
-        programs = (("getfacl", "-p"), ("getfattr", "-d", "-m", "-"), ("getcap",))
+        programs = (("getfacl", "-pn"), ("getfattr", "-d", "-m", "-"), ("getcap",))
         given = [tools.run(*argv, file) for argv in programs]
         assert run(directory, "replacement.commit()", before) == (0, "old\nnew ['file']\n")
         assert [tools.run(*argv, file) for argv in programs] == given
