@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snf_image_helper import lvm
+from snf_image_helper import immutable, lvm
 from snf_image_helper.disk import Disk, Place
 from snf_image_helper.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
 from snf_image_helper.problems import fact
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.resolution import open_inside
-from snf_image_helper.system import WHOLE_DISK, Care, OsFamily, System, UnknownGuestError
+from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
+from snf_image_helper.task import MOUNTED_EXCLUDED
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
@@ -64,9 +64,6 @@ _LOCKED = {
     "LVM1_member": "LVM of the first version",
     "LVM2_member": "LVM",
 }
-# Flatcar's own type for the partitions that hold its /usr in turn (its disk_layout.json, "flatcar-usr").
-_FLATCAR_USR = "5DFBF5F4-2848-4BAC-AA5E-0D9A20B745A6"
-_FLATCAR_ROOTS = frozenset({"3884DD41-8582-4404-B9A8-E9B84F2DF50E", "BE9067B9-EA49-4F15-B4F6-F36F8C9E1818"})
 
 
 class NoRootError(GuestError):
@@ -93,8 +90,10 @@ def find(disk: Disk, job: Job, report: Reporter) -> System:
     family = _family_property(job.wishes.text("OSFAMILY"))
     number = _root_property(job.wishes.text("ROOT_PARTITION"), disk)
     places = [item for item in disk.places() if number in {None, item.number}]
-    search = _Search(disk, places, probe([item.device for item in places]), report)
-    disk.system = search.system(family, is_told=number is not None)
+    on = probe([item.device for item in disk.places()])
+    search = _Search(disk, places, on, report)
+    is_mounted = not job.wishes.flag(MOUNTED_EXCLUDED)
+    disk.system = search.system(family, is_told=number is not None, is_mounted=is_mounted)
     return disk.system
 
 
@@ -129,6 +128,14 @@ def looked_at(device: str, kind: str, options: str = "") -> Iterator[str]:
         unmount(_LOOK_AT)
 
 
+@contextmanager
+def _look(system: FileSystem) -> Iterator[str]:
+    """As looked_at(), at the root of the system where a btrfs has one elsewhere."""
+    options = btrfs_root(system.device) if system.type == "btrfs" else ""
+    with looked_at(system.device, system.type, options) as directory:
+        yield directory
+
+
 def _family_property(text: str | None) -> OsFamily | None:
     if text is None:
         return None
@@ -161,12 +168,18 @@ class _Search:
     report: Reporter
     damaged: list[str] = field(default_factory=list)
 
-    def system(self, family: OsFamily | None, *, is_told: bool) -> System:
-        """What find() gives; with `is_told` there is one place, which a property names."""
-        if family is not None and is_told and self._type(self.places[0]) not in _LOCKED:
-            return System(family, self.places[0].number, care=self._care())
-        if family in {None, OsFamily.LINUX} and (found := self._linux()):
+    def system(self, family: OsFamily | None, *, is_told: bool, is_mounted: bool) -> System:
+        """What find() gives; with `is_told` there is one place, which a property names.
+
+        Then that is believed, unless tasks are to change its files (`is_mounted`) and it has none that they could.
+        """
+        told = self.places[0] if family is not None and is_told and self._type(self.places[0]) not in _LOCKED else None
+        if told and family and (family is not OsFamily.LINUX or not is_mounted):
+            return System(family, told.number)
+        if family in {None, OsFamily.LINUX} and (found := self._linux(is_told=told is not None)):
             return found
+        if told and family and self.damaged:
+            return System(family, told.number)
         for place in self.places:
             guess = _foreign_family(place, self.on[place.device])
             if guess is not None and family in {None, guess, _legacy(guess)}:
@@ -175,17 +188,19 @@ class _Search:
             raise GuestError(f"no operating system is recognised, and a file system cannot be read: {self.damaged[0]}")
         raise UnknownGuestError(self._nothing_found())
 
-    def _linux(self) -> System | None:
+    @property
+    def _layout(self) -> immutable.Layout:
+        return immutable.Layout(self.disk.places(), self.on, _look)
+
+    def _linux(self, *, is_told: bool) -> System | None:
+        if found := immutable.told_by_partitions(self._layout):
+            return found
         for place in sorted(self.places, key=_likelihood):
             is_fixed = place.partition is not None and place.partition.fixed_role
-            if not is_fixed and self._type(place) in MOUNTABLE and self._holds_linux(self.on[place.device]):
-                return System(OsFamily.LINUX, place.number, care=self._care())
+            if not is_fixed and (found := self._linux_in(self.on[place.device], place.number, is_told=is_told)):
+                return found
         members = [place for place in self.places if self._type(place) == lvm.MEMBER]
-        if members:
-            return self._linux_on_lvm(members)
-        # Flatcar's root is nearly empty until its first boot.
-        root = next((item for item in self.places if item.partition and item.partition.type in _FLATCAR_ROOTS), None)
-        return System(OsFamily.LINUX, root.number, care=Care.IGNITION) if root else None
+        return self._linux_on_lvm(members) if members else None
 
     def _linux_on_lvm(self, members: Sequence[Place]) -> System | None:
         numbers = {place.device: place.number for place in members}
@@ -195,12 +210,11 @@ class _Search:
         with lvm.active(groups, read_only=True) as volumes:
             systems = probe([volume.device for volume in volumes])
             for volume in sorted(volumes, key=_usualness):
-                found = systems[volume.device]
-                if found.type in MOUNTABLE and self._holds_linux(found):
-                    group = next(group for group in groups if group.name == volume.group)
-                    # The last of its parts: the one that can grow.
-                    number = max(numbers[device] for device in group.devices if device in numbers)
-                    return System(OsFamily.LINUX, number, volume.full_name)
+                group = next(group for group in groups if group.name == volume.group)
+                # The last of its parts: the one that can grow.
+                number = max(numbers[device] for device in group.devices if device in numbers)
+                if root := self._linux_in(systems[volume.device], number, volume.full_name):
+                    return root
         seen = [
             f"{volume.full_name}: {_LOCKED.get(found.type, found.type) or 'nothing known'}"
             for volume in volumes
@@ -219,23 +233,30 @@ class _Search:
             )
         return None
 
-    def _holds_linux(self, system: FileSystem) -> bool:
+    def _linux_in(self, system: FileSystem, number: int, volume: str = "", *, is_told: bool = False) -> System | None:
+        """The system whose root is this file system; one that is told needs no more than a directory /etc.
+
+        Raises UnknownGuestError for one that cannot be customised.
+        """
+        if system.type not in MOUNTABLE:
+            return None
         try:
-            if system.type == "btrfs":
-                btrfs_root(system.device)
-                return True
-            with looked_at(system.device, system.type) as directory:
-                return _is_root(directory)
+            with _look(system) as directory:
+                if not _is_root(directory) and not (is_told and immutable.exists(directory, "/etc")):
+                    return None
+                if not immutable.is_deployed(directory):
+                    ignition = immutable.told_by_files(self._layout, number, directory)
+                    return System(OsFamily.LINUX, number, volume, ignition)
+        except UnknownGuestError:
+            raise
         except NoRootError as error:
             self.report.warning(f"Looking for the root file system: {error}")
+            return None
         except GuestError as error:
             self.report.warning(f"Looking for the root file system: {error}")
             self.damaged.append(str(error))
-        return False
-
-    def _care(self) -> Care:
-        types = {place.partition.type for place in self.disk.places() if place.partition}
-        return Care.IGNITION if _FLATCAR_USR in types else Care.TASKS
+            return None
+        return immutable.deployed(self._layout, number)
 
     def _type(self, place: Place) -> str:
         return self.on[place.device].type
@@ -285,20 +306,9 @@ def _legacy(family: OsFamily) -> OsFamily:
 
 
 def _is_root(directory: str) -> bool:
-    """Whether the tree looks like a Linux root; its links lead nowhere outside."""
-    root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return any(_leads_somewhere(root, path) for path in ("/etc/fstab", "/etc/os-release", "/usr/lib/os-release"))
-    finally:
-        os.close(root)
-
-
-def _leads_somewhere(root: int, path: str) -> bool:
-    try:
-        os.close(open_inside(root, path, os.O_PATH))
-    except OSError:
-        return False
-    return True
+    """Whether the tree looks like a Linux root, perhaps one of ostree's; its links lead nowhere outside."""
+    signs = ("/etc/fstab", "/etc/os-release", "/usr/lib/os-release")
+    return any(immutable.exists(directory, path) for path in signs) or immutable.is_deployed(directory)
 
 
 def _subvolumes(directory: str) -> Iterator[str]:

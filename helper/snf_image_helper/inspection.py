@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from snf_image_helper import lvm
+from snf_image_helper import lvm, seed_orders
 from snf_image_helper.booting import ESP, boot_of, loaders_in
 from snf_image_helper.description import described
 from snf_image_helper.detection import find, looked_at
@@ -21,10 +21,19 @@ from snf_image_helper.guest import Guest
 from snf_image_helper.mounting import mounted
 from snf_image_helper.partition_types import role_of
 from snf_image_helper.partitions import Partition, PartitionTable, TableKind
-from snf_image_helper.planning import EVERYTHING_EXCLUDED, MOUNTED_EXCLUDED, nothing_planned, preview
+from snf_image_helper.planning import (
+    EVERYTHING_EXCLUDED,
+    UnknownGuest,
+    delivery,
+    nothing_planned,
+    preview,
+    seed_planned,
+    unknown_guest,
+)
 from snf_image_helper.problems import Problems, fact
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import WHOLE_DISK, OsFamily, System
+from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
+from snf_image_helper.task import MOUNTED_EXCLUDED
 from snf_image_shared.errors import GuestError, SnfImageError
 from snf_image_shared.findings import (
     Findings,
@@ -149,12 +158,14 @@ def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | Non
         system = find(disk, job, problems.report)
     except SnfImageError as error:
         problems.add(str(error))
-        return None, _planned(job, None, None, str(error))
+        return None, _planned(job, None, None, error)
     found = FoundSystem(str(system.family), system.root_partition, system.volume)
+    if system.ignition:
+        return replace(found, name=str(system.ignition.guest)), _planned(job, system, None)
     if system.family is not OsFamily.LINUX:
         problems.add(f"the system is {system.family}, and this version looks into Linux alone")
         return found, _planned(job, system, None)
-    failure = ""
+    failure = None
     for only in (None, _MOUNT_POINTS):
         try:
             with mounted(disk, system, problems.report, only=only, read_only=True) as guest:
@@ -162,18 +173,23 @@ def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | Non
                 return described(found, guest, job, problems), plan
         except GuestError as error:
             problems.add(str(error))
-            failure = failure or str(error)
+            failure = failure or error
     return found, _planned(job, system, None, failure)
 
 
-def _planned(job: Job, system: System | None, guest: Guest | None, failure: str = "") -> Plan:
+def _planned(job: Job, system: System | None, guest: Guest | None, failure: SnfImageError | None = None) -> Plan:
     """What a deployment does; `failure` is where it would end."""
-    if job.wishes.flag(EVERYTHING_EXCLUDED):
-        return nothing_planned()
-    if system is None:
-        return Plan(refusal=failure)
     try:
-        plan = preview(job, system, guest)
+        policy = unknown_guest(job)
+        if job.wishes.flag(EVERYTHING_EXCLUDED):
+            return nothing_planned()
+        if seed_orders.is_asked_for(job):
+            return seed_planned()
+        if system is None and failure:
+            raise failure
+        plan = preview(job, system, guest) if system else Plan()
+    except UnknownGuestError as error:
+        return nothing_planned(delivery(error)) if policy is UnknownGuest.DELIVER else Plan(refusal=str(error))
     except SnfImageError as error:
         return Plan(refusal=str(error))
-    return plan if job.wishes.flag(MOUNTED_EXCLUDED) else replace(plan, refusal=failure)
+    return plan if job.wishes.flag(MOUNTED_EXCLUDED) or not failure else replace(plan, refusal=str(failure))

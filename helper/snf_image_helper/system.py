@@ -29,6 +29,22 @@ class Care(StrEnum):
     IGNITION = "ignition"
 
 
+class IgnitionGuest(StrEnum):
+    """Systems that are set up by Ignition at their first boot."""
+
+    FLATCAR = "Flatcar"
+    COREOS = "CoreOS"
+    MICROOS = "MicroOS"
+
+
+@dataclass(frozen=True)
+class Ignition:
+    """Who is set up by Ignition, and the number of the partition where it looks for its configuration."""
+
+    guest: IgnitionGuest
+    partition: int
+
+
 @dataclass(frozen=True)
 class System:
     """`root_partition` is its number in the partition table, or WHOLE_DISK.
@@ -39,7 +55,12 @@ class System:
     family: OsFamily
     root_partition: int
     volume: str = ""
-    care: Care = Care.TASKS
+    ignition: Ignition | None = None
+
+    @property
+    def care(self) -> Care:
+        """Who does what is ordered."""
+        return Care.TASKS if self.ignition is None else Care.IGNITION
 
 
 class UnknownGuestError(GuestError):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, Never, TypeVar
 
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import OsFamily, System
+from snf_image_helper.system import Care, OsFamily, System
 from snf_image_shared.errors import GuestError, SnfImageError
 from snf_image_shared.job import Job
 from snf_image_shared.process import ProcessError
@@ -23,8 +23,10 @@ from snf_image_shared.process import ProcessError
 # A task that can do with any disk can do with ours: contravariant, so that Work[Never] stands for a stage of any kind.
 Subject = TypeVar("Subject", contravariant=True)  # noqa: PLC0105  # the bare name is what the signatures read best with
 
+MOUNTED_EXCLUDED = "EXCLUDE_MOUNTED_TASKS"
 MOUNT_IMAGE = "MountImage"
 UMOUNT_IMAGE = "UmountImage"
+LEFT_TO_IGNITION = "Ignition sets this guest up at its first boot"
 LINUX_ONLY = frozenset({OsFamily.LINUX})
 UNIX = frozenset({OsFamily.LINUX, OsFamily.FREEBSD, OsFamily.OPENBSD, OsFamily.NETBSD})
 WINDOWS = frozenset({OsFamily.WINDOWS, OsFamily.WINDOWS_LEGACY})
@@ -53,7 +55,7 @@ class Task(Generic[Subject]):
 
     `skip` answers why the job gives this task nothing to do, or None. `excludable` is false for the tasks that
     EXCLUDE_TASK_<NAME> never reached; `resizes` ones also heed EXCLUDE_FILESYSTEMRESIZE_TASKS. `decides` says what it
-    only decides when it sees disk or guest, for who reads a plan.
+    only decides when it sees disk or guest, for who reads a plan. It runs where the system takes orders as `care` says.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Task(Generic[Subject]):
     resizes: bool = False
     skip: Callable[[Job], str | None] = lambda job: None
     decides: str = ""
+    care: Care = Care.TASKS
 
     @property
     def exclude_property(self) -> str:
@@ -193,20 +196,35 @@ def announce(name: str, reason: str, report: Reporter) -> None:
 
 
 def _step(task: Task[Subject], job: Job, system: System, *, mounted: bool) -> Step[Subject]:
-    wishes = job.wishes
-    cloud_init = wishes.flag("CLOUD_INIT")
-    if system.family not in task.families:
-        return Step(task, f"not for OSFAMILY {system.family}", quiet=True)
-    if task.cloud_init is CloudInit.ONLY and not cloud_init:
-        return Step(task, "CLOUD_INIT is not set", quiet=True)
-    if wishes.flag("EXCLUDE_ALL_TASKS"):
-        return Step(task, "EXCLUDE_ALL_TASKS is set", excluded=True)
-    if task.excludable and wishes.flag(task.exclude_property):
-        return Step(task, f"{task.exclude_property} is set", excluded=True)
-    if task.resizes and wishes.flag("EXCLUDE_FILESYSTEMRESIZE_TASKS"):
-        return Step(task, "EXCLUDE_FILESYSTEMRESIZE_TASKS is set", excluded=True)
-    if mounted and wishes.flag("EXCLUDE_MOUNTED_TASKS"):
-        return Step(task, "EXCLUDE_MOUNTED_TASKS is set", excluded=True)
-    if task.cloud_init is CloudInit.OFF and cloud_init:
+    if alien := _alien(task, job, system):
+        return Step(task, alien, quiet=True)
+    if excluded := _excluded(task, job, mounted=mounted):
+        return Step(task, f"{excluded} is set", excluded=True)
+    if task.cloud_init is CloudInit.OFF and job.wishes.flag("CLOUD_INIT"):
         return Step(task, "CLOUD_INIT is set: cloud-init does it in the guest")
-    return Step(task, task.skip(job))
+    skipped = task.skip(job)
+    if skipped is None and task.care is not system.care:
+        return Step(task, LEFT_TO_IGNITION)
+    return Step(task, skipped)
+
+
+def _alien(task: Task[Subject], job: Job, system: System) -> str | None:
+    """Why the task has nothing to do with such a guest."""
+    if system.family not in task.families:
+        return f"not for OSFAMILY {system.family}"
+    if task.care is Care.IGNITION and system.care is not Care.IGNITION:
+        return "Ignition does not set this guest up"
+    if task.cloud_init is CloudInit.ONLY and not job.wishes.flag("CLOUD_INIT"):
+        return "CLOUD_INIT is not set"
+    return None
+
+
+def _excluded(task: Task[Subject], job: Job, *, mounted: bool) -> str | None:
+    """The property that turns the task off."""
+    properties = (
+        ("EXCLUDE_ALL_TASKS", True),
+        (task.exclude_property, task.excludable),
+        ("EXCLUDE_FILESYSTEMRESIZE_TASKS", task.resizes),
+        (MOUNTED_EXCLUDED, mounted),
+    )
+    return next((name for name, reaches in properties if reaches and job.wishes.flag(name)), None)

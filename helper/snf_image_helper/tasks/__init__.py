@@ -23,12 +23,16 @@ from snf_image_helper.tasks import (
     reset_identity,
     run_custom_task,
     selinux_autorelabel,
+    write_ignition,
 )
 
 ON_DISK: tuple[Task[Disk], ...] = (
     fix_partition_table.TASK,
     filesystem_resize_unmounted.TASK,
 )
+
+# Instead of what is done on the mounted guest.
+ON_IGNITION: tuple[Task[Disk], ...] = (write_ignition.TASK,)
 
 ON_GUEST: tuple[Task[Guest], ...] = (
     initialize_datasource.TASK,
@@ -51,6 +55,7 @@ ON_RELEASED_DISK: tuple[Task[Disk], ...] = ()
 
 NAMES = (
     *(task.name for task in ON_DISK),
+    *(task.name for task in ON_IGNITION),
     *(task.name for task in ON_GUEST),
     *(task.name for task in ON_RELEASED_DISK),
 )

@@ -35,17 +35,11 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
 
     All files are written or none. Raises GuestError when no file takes the name.
     """
-    full = job.hostname.removesuffix(".")
-    if not host_names.is_host_name(full):
-        raise GuestError(f"the host name {full[:80]!r} is no host name; use letters, digits, dots and inner hyphens")
-    policy = _policy(job)
+    full = _full_name(job)
     if job.wishes.flag("CLOUD_INIT"):
-        _leave_to_cloud_init(guest, full, policy)
+        _leave_to_cloud_init(guest, full, _policy(job))
         return
-    name = host_names.short(full) if policy == "short" else full
-    if len(name) > LONGEST:
-        name = host_names.short(full)
-        report.warning(f"The instance name is longer than {LONGEST} characters; the guest is called {name}")
+    name = host_name(job, report)
     distro = Distro.of(guest)
     if distro.name == "nixos":
         report.warning("NixOS makes /etc anew at every boot: set networking.hostName in its configuration")
@@ -57,6 +51,16 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
     edits.apply()
     if guest.is_dir("/etc/cloud/cloud.cfg.d"):
         cloud_init.write_configuration(guest, _DROP_IN, {"preserve_hostname": True})
+
+
+def host_name(job: Job, report: Reporter) -> str:
+    """What Linux is to be told as its name. Raises GuestError for what is no host name."""
+    full = _full_name(job)
+    name = host_names.short(full) if _policy(job) == "short" else full
+    if len(name) > LONGEST:
+        name = host_names.short(full)
+        report.warning(f"The instance name is longer than {LONGEST} characters; the guest is called {name}")
+    return name
 
 
 def change_hosts(hosts: str, name: str) -> str:
@@ -79,6 +83,13 @@ def add_to_loopback(hosts: str, name: str) -> str:
 def change_assignment(text: str, variable: str, value: str) -> str:
     """The shell-style file with every assignment of `variable` replaced; none is added."""
     return re.sub(rf"^([ \t]*){variable}=.*$", rf'\g<1>{variable}="{value}"', text, flags=re.MULTILINE)
+
+
+def _full_name(job: Job) -> str:
+    full = job.hostname.removesuffix(".")
+    if not host_names.is_host_name(full):
+        raise GuestError(f"the host name {full[:80]!r} is no host name; use letters, digits, dots and inner hyphens")
+    return full
 
 
 def _leave_to_cloud_init(guest: Guest, name: str, policy: str | None) -> None:

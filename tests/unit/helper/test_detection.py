@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from snf_image_helper.detection import detect
 from snf_image_helper.disk import Disk
-from snf_image_helper.system import OsFamily, System
+from snf_image_helper.system import OsFamily, System, UnknownGuestError
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, attached, filled, image, job, plant_root, private_mounts, sh
 
@@ -47,10 +48,28 @@ def find(disk: Disk, **properties: str) -> tuple[System, Listener]:
     return detect(disk, job(**properties), listener.reporter), listener
 
 
-def test_what_the_properties_say_is_taken_without_a_look(tmp_path: Path) -> None:
+def test_what_the_properties_say_is_taken_without_a_look_when_nothing_is_to_be_mounted(tmp_path: Path) -> None:
     with image(tmp_path / "d", "label: gpt\nsize=4096\nsize=4096\n", {}) as disk:
-        system, listener = find(disk, OSFAMILY="linux", ROOT_PARTITION="2")
+        system, listener = find(disk, OSFAMILY="linux", ROOT_PARTITION="2", EXCLUDE_MOUNTED_TASKS="yes")
     assert (system, listener.events) == (System(OsFamily.LINUX, 2), [])
+
+
+def test_a_root_that_the_properties_name_and_nobody_can_mount_is_an_unknown_guest(tmp_path: Path) -> None:
+    with (
+        image(tmp_path / "d", "label: gpt\nsize=4096\nsize=4096\n", {}) as disk,
+        pytest.raises(UnknownGuestError, match="p2: nothing known"),
+    ):
+        find(disk, OSFAMILY="linux", ROOT_PARTITION="2")
+
+
+def test_a_root_that_the_properties_name_needs_no_more_than_a_directory_for_its_files(tmp_path: Path) -> None:
+    with planted(tmp_path / "d", TWO_PARTITIONS, TWO, {2: "ext4"}) as disk:
+        with filled(disk.partition_device(2), "ext4") as place:
+            shutil.rmtree(place / "etc")
+            (place / "etc").mkdir()
+        with pytest.raises(UnknownGuestError):
+            find(disk)
+        assert find(disk, OSFAMILY="linux", ROOT_PARTITION="2")[0] == System(OsFamily.LINUX, 2)
 
 
 @pytest.mark.parametrize("label", ["dos", "gpt"])
