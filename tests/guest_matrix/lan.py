@@ -96,12 +96,12 @@ class Lan:
     def refuses(self, login: Login) -> bool:
         """Whether the guest, which must answer, lets nobody in who comes so."""
         done = self._run(login.command("true"), login.environment())
-        return done.returncode == 255 and "Permission denied" in done.stderr
+        return done.returncode != 0 and "Permission denied" in done.stderr
 
     def _until_it_works(self, argv: Sequence[str], environment: dict[str, str], seconds: float) -> str:
         deadline = time.monotonic() + seconds
         while (done := self._run(argv, environment)).returncode != 0:
-            if time.monotonic() > deadline or "Permission denied" in done.stderr:
+            if time.monotonic() > deadline or done.returncode == 127 or "Permission denied" in done.stderr:
                 raise UnreachableError(f"{' '.join(argv)}: {done.stdout}{done.stderr}")
             time.sleep(1)
         return done.stdout

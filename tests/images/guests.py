@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from images import grub
 from images.bootstrap import Recipe, bootstrap, in_root
 from images.cache import cached
 from images.distribution import CMDLINE, MASKED, initrd_hook
-from images.file_systems import FileSystem, Kind, write_file_system
-from images.layouts import Volume, contents
-from images.lvm import Group
-from images.partitions import SECTORS_PER_MIB, Partition, Table, TableType, Type, create_disk, last_size
+from images.file_systems import Kind
+from images.layouts import Layout, Volume, lay_out
+from images.partitions import SECTORS_PER_MIB, Partition, Table, TableType, Type, last_size
 from images.stacks import STACKS, Stack
 
 HOSTNAME = "template"
@@ -28,8 +27,6 @@ _PACKAGES = ("udev", "dbus", "kmod", "iproute2", "iputils-ping", "e2fsprogs", "o
 _KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "lz4", "procps")
 _TOOLS = {Kind.EXT4: (), Kind.XFS: ("xfsprogs",), Kind.BTRFS: ("btrfs-progs",)}
 _GRUB_MODULES = {Kind.EXT4: "ext2", Kind.XFS: "xfs", Kind.BTRFS: "btrfs"}
-# Both features are newer than the GRUB of Debian 12, which may be the one that reads this.
-_OPTIONS = {Kind.EXT4: ("-O", "^metadata_csum_seed,^orphan_file")}
 _DEFAULT_GRUB = """GRUB_DEFAULT=0
 GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=`( . /etc/os-release && echo ${NAME} )`
@@ -40,31 +37,23 @@ GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200"
 
 @dataclass(frozen=True)
 class Disk:
-    """`volumes` has the root first; `core` is where GRUB's core image lies, if the disk boots by BIOS.
+    """`core` is where GRUB's core image lies, if the disk boots by BIOS.
 
-    `loaders` are the files of the EFI system partition that hold GRUB for UEFI; `group` lies on partition 3.
+    `loaders` are the files of the EFI system partition that hold GRUB for UEFI.
     """
 
-    table: Table
-    volumes: tuple[Volume, ...]
+    layout: Layout
     core: grub.Gap | None = None
     loaders: tuple[str, ...] = ()
-    group: Group | None = None
 
     @property
-    def kind(self) -> Kind:
-        """File system of the root."""
-        return self.volumes[0].kind
+    def root(self) -> Volume:
+        return self.layout.volumes[0]
 
     @property
     def boot(self) -> Volume:
         """What holds /boot."""
-        return next((volume for volume in self.volumes if volume.mount_point == "/boot"), self.volumes[0])
-
-    def place(self, volume: Volume) -> Partition:
-        """Where on the disk the volume lies; the root lies in the volume group where there is one."""
-        partition = self.table.partition(volume.partition)
-        return self.group.area(partition) if self.group and volume.mount_point == "/" else partition
+        return next((volume for volume in self.layout.volumes if volume.mount_point == "/boot"), self.root)
 
 
 @dataclass(frozen=True)
@@ -88,36 +77,49 @@ def _last(number: int, start_mib: int, kind: Type, table: TableType = TableType.
     return Partition(number, start, last_size(table, _MIB, start), kind, bootable=table is TableType.MBR)
 
 
-_GROUP = Group("template", "root")
+def _ext4(number: int, at: str = "/", source: str = "", logical: str = "") -> Volume:
+    # Both features are newer than the GRUB of Debian 12, which may be the one that reads this.
+    older = ("-O", "^metadata_csum_seed,^orphan_file")
+    return Volume(number, Kind.EXT4, at, source=source, logical=logical, options=older)
+
+
+def _esp(number: int) -> Volume:
+    return Volume(number, Kind.VFAT, "/boot/efi", label="ESP")
+
+
 _IN_BIOS_BOOT = grub.Gap(SECTORS_PER_MIB, 3 * SECTORS_PER_MIB)
-_UEFI = _gpt(_part(1, 1, 124, Type.ESP), _last(2, 125, Type.LINUX_ROOT))
-_XFS = (Volume(2, Kind.XFS, "/"), Volume(1, Kind.VFAT, "/boot/efi", label="ESP"))
+_UEFI = Layout(_gpt(_part(1, 1, 124, Type.ESP), _last(2, 125, Type.LINUX_ROOT)), (Volume(2, Kind.XFS, "/"), _esp(1)))
 DISKS = {
     "bios-mbr-ext4": Disk(
-        Table(TableType.MBR, "0x5eed0013", _MIB, (_last(1, 1, Type.MBR_LINUX, TableType.MBR),)),
-        (Volume(1, Kind.EXT4, "/"),),
+        Layout(Table(TableType.MBR, "0x5eed0013", _MIB, (_last(1, 1, Type.MBR_LINUX, TableType.MBR),)), (_ext4(1),)),
         core=grub.Gap(1, 2047),
     ),
     # The numbers of Debian's own cloud images: the root is 1 and lies last.
     "bios-gpt-ext4": Disk(
-        _gpt(_part(14, 1, 3, Type.BIOS_BOOT), _part(15, 4, 124, Type.ESP), _last(1, 128, Type.LINUX_ROOT)),
-        (Volume(1, Kind.EXT4, "/"), Volume(15, Kind.VFAT, "/boot/efi", label="ESP")),
+        Layout(
+            _gpt(_part(14, 1, 3, Type.BIOS_BOOT), _part(15, 4, 124, Type.ESP), _last(1, 128, Type.LINUX_ROOT)),
+            (_ext4(1), _esp(15)),
+        ),
         core=_IN_BIOS_BOOT,
         loaders=(REMOVABLE, _VENDOR),
     ),
     "bios-gpt-btrfs": Disk(
-        _gpt(_part(1, 1, 3, Type.BIOS_BOOT), _last(2, 4, Type.LINUX)),
-        (Volume(2, Kind.BTRFS, "/", subvolumes={"/": "@", "/home": "@home"}),),
+        Layout(
+            _gpt(_part(1, 1, 3, Type.BIOS_BOOT), _last(2, 4, Type.LINUX)),
+            (Volume(2, Kind.BTRFS, "/", subvolumes={"/": "@", "/home": "@home"}),),
+        ),
         core=_IN_BIOS_BOOT,
     ),
-    "uefi-gpt-xfs": Disk(_UEFI, _XFS, loaders=(REMOVABLE, _VENDOR)),
+    "uefi-gpt-xfs": Disk(_UEFI, loaders=(REMOVABLE, _VENDOR)),
     # Boots only where the firmware remembers what an installer told it, which no clone's firmware does.
-    "uefi-gpt-xfs-vendor": Disk(_UEFI, _XFS, loaders=(_VENDOR,)),
+    "uefi-gpt-xfs-vendor": Disk(_UEFI, loaders=(_VENDOR,)),
     "bios-gpt-lvm": Disk(
-        _gpt(_part(1, 1, 3, Type.BIOS_BOOT), _part(2, 4, 192, Type.LINUX), _last(3, 196, Type.LINUX_LVM)),
-        (Volume(3, Kind.EXT4, "/", source=_GROUP.device), Volume(2, Kind.EXT4, "/boot")),
+        Layout(
+            _gpt(_part(1, 1, 3, Type.BIOS_BOOT), _part(2, 4, 192, Type.LINUX), _last(3, 196, Type.LINUX_LVM)),
+            (_ext4(3, source="/dev/mapper/template-root", logical="template/root"), _ext4(2, "/boot")),
+            logical={"template/root": 1328},
+        ),
         core=_IN_BIOS_BOOT,
-        group=_GROUP,
     ),
 }
 IMAGES: Mapping[str, Image] = {
@@ -136,8 +138,8 @@ def guest_image(name: str, cache: Path) -> Path:
 
     Building takes root, the mirror and one to two minutes. Raises ProcessError.
     """
-    recipe = ("guests", "stacks", "distribution", "bootstrap", "file_systems", "grub", "layouts", "lvm", "partitions")
-    return cached(cache, f"guest-{name}", recipe, lambda scratch: _build(IMAGES[name], scratch))
+    recipe = ("guests", "stacks", "distribution", "bootstrap", "file_systems", "grub", "layouts", "logical_volumes")
+    return cached(cache, f"guest-{name}", (*recipe, "partitions"), lambda scratch: _build(IMAGES[name], scratch))
 
 
 @dataclass(frozen=True)
@@ -147,32 +149,21 @@ class _Tree:
     root: Path
     stack: Stack
     disk: Disk
-    kernel: str = field(default="")
+    kernel: str
 
 
 def _build(image: Image, scratch: Path) -> Path:
     stack, disk = STACKS[image.stack], DISKS[image.disk]
     root, file = scratch / "root", scratch / "disk.raw"
-    packages = (
-        *_PACKAGES,
-        *stack.init,
-        *_KERNEL,
-        *stack.packages,
-        *_TOOLS[disk.kind],
-        *(("lvm2",) if disk.group else ()),
-    )
-    modules = (disk.kind, *(("dm_mod",) if disk.group else ()))
+    logical = bool(disk.layout.logical)
+    tools = (*_TOOLS[disk.root.kind], *(("lvm2",) if logical else ()))
+    modules = (disk.root.kind, *(("dm_mod",) if logical else ()))
+    packages = (*_PACKAGES, *stack.init, *_KERNEL, *stack.packages, *tools)
     bootstrap(Recipe(stack.suite, "minbase", packages, (initrd_hook(*modules),)), root)
     (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
     _dress(_Tree(root, stack, disk, kernel))
-    create_disk(file, disk.table)
-    if disk.group:
-        disk.group.write(file, disk.table.partition(disk.volumes[0].partition))
     _write_esp_files(disk, root, scratch)
-    for volume in sorted(disk.volumes, key=lambda each: len(each.mount_point), reverse=True):
-        options = _OPTIONS.get(volume.kind, ())
-        system = FileSystem(volume.kind, volume.uuid, contents(volume, root, scratch), volume.label, options)
-        write_file_system(file, disk.place(volume), system, scratch)
+    lay_out(disk.layout, root, file)
     if disk.core:
         grub.install_bios(file, disk.core, _home(disk), scratch)
     return file
@@ -201,7 +192,7 @@ def _dress(tree: _Tree) -> None:
         "/etc/hostname": f"{HOSTNAME}\n",
         "/etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
         "/etc/machine-id": f"{MACHINE_ID}\n",
-        "/etc/fstab": "".join(f"{line}\n" for volume in tree.disk.volumes for line in volume.fstab()),
+        "/etc/fstab": tree.disk.layout.fstab(),
         "/etc/default/grub": _DEFAULT_GRUB,
         "/boot/grub/grub.cfg": _grub_cfg(tree),
         "/etc/systemd/journald.conf.d/template.conf": "[Journal]\nStorage=volatile\n",
@@ -230,8 +221,8 @@ def _dress(tree: _Tree) -> None:
 
 def _grub_cfg(tree: _Tree) -> str:
     disk, boot = tree.disk, _from_the_top(tree.disk)
-    root = f"UUID={disk.volumes[0].uuid}" if not disk.group else disk.group.device
-    subvolume = disk.volumes[0].subvolumes.get("/")
+    root = disk.root.source or f"UUID={disk.root.uuid}"
+    subvolume = disk.layout.subvolume
     arguments = f"root={root} ro {f'rootflags=subvol={subvolume} ' if subvolume else ''}{CMDLINE}"
     return (
         "set timeout=0\n"

@@ -291,11 +291,8 @@ def _build_tree(scratch: Path) -> Path:
     return archive
 
 
-def _build(wanted: Layout, archive: Path, scratch: Path) -> Path:
-    root, disk = scratch / "root", scratch / "disk.raw"
-    root.mkdir()
-    _tar(archive, root, "--extract")
-    (root / "etc/fstab").write_text(wanted.fstab())
+def lay_out(wanted: Layout, root: Path, disk: Path) -> None:
+    """Make `disk` with the table and the volumes, into which the tree `root` goes; `root` is spent. ProcessError."""
     create_disk(disk, wanted.table)
     if wanted.logical:
         group = next(iter(wanted.logical)).partition("/")[0]
@@ -306,15 +303,23 @@ def _build(wanted: Layout, archive: Path, scratch: Path) -> Path:
     for volume in sorted(
         wanted.volumes, key=lambda each: each.mount_point.count("/") + len(each.mount_point), reverse=True
     ):
-        system = FileSystem(volume.kind, volume.uuid, contents(volume, root, scratch), volume.label, volume.options)
+        content = _contents(volume, root, root.parent)
+        system = FileSystem(volume.kind, volume.uuid, content, volume.label, volume.options)
         place = extent(disk, volume.where)
         piece = Partition(volume.partition, place.offset // SECTOR, place.length // SECTOR, Type.LINUX)
-        write_file_system(disk, piece, system, scratch)
+        write_file_system(disk, piece, system, root.parent)
+
+
+def _build(wanted: Layout, archive: Path, scratch: Path) -> Path:
+    root, disk = scratch / "root", scratch / "disk.raw"
+    root.mkdir()
+    _tar(archive, root, "--extract")
+    (root / "etc/fstab").write_text(wanted.fstab())
+    lay_out(wanted, root, disk)
     return disk
 
 
-def contents(volume: Volume, root: Path, scratch: Path) -> tuple[Content, ...]:
-    """Give what belongs on the volume, which leaves the tree `root`: take the deepest mount points first."""
+def _contents(volume: Volume, root: Path, scratch: Path) -> tuple[Content, ...]:
     if not volume.subvolumes:
         return (Content(_taken_out(volume.mount_point, root, scratch)),)
     below_first = sorted(volume.subvolumes.items(), reverse=True)

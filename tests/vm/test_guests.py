@@ -13,6 +13,8 @@ import pytest
 from guest_matrix import checks
 from guest_matrix.cases import CASES, Case
 from guest_matrix.orders import deliver
+from images.guests import DISKS, IMAGES
+from images.inspection import Tree, read_file
 from provider import Provider
 
 pytestmark = pytest.mark.vm
@@ -34,3 +36,17 @@ def test_a_debian_instance_is_what_was_ordered(provider: Provider, cache: Path, 
         checks.check_network(guest, delivered)
         checks.check_from_outside(guest, network, delivered, tmp_path)
         guest.poweroff()
+
+
+@pytest.mark.guests
+@pytest.mark.row(155)
+def test_two_instances_of_one_image_share_no_host_key(provider: Provider, cache: Path, tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.image == "ifupdown")
+    root = DISKS[IMAGES[case.image].disk].layout.root_place
+    keys = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        delivered = deliver(provider, cache, tmp_path / name, case)
+        for disk in (delivered.template, delivered.disk):
+            keys.add(read_file(Tree(disk, root), "/etc/ssh/ssh_host_ed25519_key"))
+    assert len(keys) == 3

@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from images.distribution import DISTRIBUTIONS
+from images.guests import DISKS
 from images.inspection import check_table, partition_table
 from images.layouts import LAYOUTS
 from images.partitions import SECTORS_PER_MIB, Table, TableType, create_disk, last_size
 
-TABLES = {name: layout.table for name, layout in LAYOUTS.items()} | {
-    name: distribution.table for name, distribution in DISTRIBUTIONS.items()
-}
+TABLES = (
+    {name: layout.table for name, layout in LAYOUTS.items()}
+    | {name: distribution.table for name, distribution in DISTRIBUTIONS.items()}
+    | {f"guest-{name}": disk.layout.table for name, disk in DISKS.items()}
+)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -41,7 +44,7 @@ def test_no_two_file_systems_of_a_layout_share_a_place(name: str) -> None:
     assert len({volume.partition for volume in layout.volumes}) == len(layout.volumes)
 
 
-@given(st.sampled_from(TableType), st.integers(3, 4096))
+@given(st.sampled_from((TableType.GPT, TableType.MBR)), st.integers(3, 4096))
 def test_the_last_partition_ends_on_a_whole_mib_inside_the_disk(table_type: TableType, mib: int) -> None:
     end = SECTORS_PER_MIB + last_size(table_type, mib, SECTORS_PER_MIB)
     assert end % SECTORS_PER_MIB == 0
