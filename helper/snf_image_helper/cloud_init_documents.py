@@ -34,7 +34,10 @@ rmdir "$place"
 
 @dataclass(frozen=True)
 class Orders:
-    """What a seed is made of besides its job: `hashes` by user, `files` with their contents decoded."""
+    """What a seed is made of besides its job: `hashes` by user, `files` with their contents decoded.
+
+    `locale` are members of a cloud-config.
+    """
 
     name: str
     hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -43,6 +46,7 @@ class Orders:
     swap: int | None = None  # bytes
     ethernets: Mapping[str, Json] = field(default_factory=dict)
     user_data: bytes = field(default=b"", repr=False)
+    locale: Mapping[str, str] = field(default_factory=dict)
 
 
 def documents(job: Job, orders: Orders) -> dict[str, bytes]:
@@ -68,6 +72,7 @@ def cloud_config(job: Job, orders: Orders) -> dict[str, Json]:
     """The members of the cloud-config."""
     members: dict[str, Json] = {"ssh_deletekeys": True, "preserve_hostname": False}
     members.update(cloud_init_users.for_any_release(job, orders.hashes, orders.keys))
+    members.update(orders.locale)
     if orders.swap is not None:
         name = f"/swap-{cloud_init.deployment(job)}.img"
         members["swap"] = {"filename": name, "size": "auto", "maxsize": orders.swap}

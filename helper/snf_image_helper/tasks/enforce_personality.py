@@ -7,10 +7,9 @@ script installs the files at the first boot, when the users that cloud-init make
 
 from __future__ import annotations
 
-import binascii
-
 from snf_image_helper import cloud_init_files
 from snf_image_helper.accounts import owner_ids
+from snf_image_helper.base64_text import decoded
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
@@ -39,12 +38,7 @@ def enforce_personality(guest: Guest, job: Job, report: Reporter) -> None:
 
 def contents(file: PersonalityFile) -> bytes:
     """The decoded content. Raises GuestError when it is no base64."""
-    try:
-        return binascii.a2b_base64("".join(file.contents.split()), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise GuestError(
-            f"OS parameter img_personality: {file.path}: contents: {error}; encode the contents with base64"
-        ) from error
+    return decoded(file.contents, f"img_personality: {file.path}: contents", "contents")
 
 
 TASK: Task[Guest] = Task(

@@ -7,15 +7,14 @@ hold secrets: it is readable by root alone, and emptied by a script at the first
 
 from __future__ import annotations
 
-import binascii
 import json
 
 from snf_image_helper import cloud_init
+from snf_image_helper.base64_text import decoded
 from snf_image_helper.cloud_init_activation import activate, pin_seed
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, CloudInit, Task
-from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
 _NAME = "35InitializeDatasource"
@@ -43,7 +42,7 @@ format=%(asctime)s - %(filename)s[%(levelname)s]: %(message)s
 
 def initialize_datasource(guest: Guest, job: Job, report: Reporter) -> None:
     """Raises GuestError when the guest has no cloud-init, or cloud_userdata is no base64."""
-    data = user_data(job)
+    data = decoded(job.secrets.cloud_userdata or "", "cloud_userdata", "user data")
     drop_in = f"{cloud_init.drop_ins(guest)}/{cloud_init.PREFIX}{_NAME}.cfg"
     activate(guest, report)
     if cloud_init.meta_data(guest).get(cloud_init.INSTANCE_ID) != instance_id(job):
@@ -67,14 +66,6 @@ def instance_id(job: Job) -> str:
     A snapshot of an instance that was made into an image, and deployed under the same name, has the state of the old.
     """
     return f"{job.instance}-{cloud_init.deployment(job)}"
-
-
-def user_data(job: Job) -> bytes:
-    """OS parameter cloud_userdata, decoded. Raises GuestError when it is no base64."""
-    try:
-        return binascii.a2b_base64("".join((job.secrets.cloud_userdata or "").split()), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise GuestError(f"OS parameter cloud_userdata: {error}; encode the user data with base64") from error
 
 
 def _drop_in(job: Job) -> str:
