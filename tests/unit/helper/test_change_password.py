@@ -41,6 +41,7 @@ def with_password(password: str | None = "secret", hashed: str | None = None, ke
     return replace(JOB, secrets=Secrets(password, hashed, keys))
 
 
+@pytest.mark.row(148, 153)
 def test_only_the_hash_and_the_day_of_roots_line_change(tmp_path: Path) -> None:
     with guest_in(tmp_path, FILES) as guest:
         (tmp_path / "etc/shadow").chmod(0o640)
@@ -55,6 +56,7 @@ def test_only_the_hash_and_the_day_of_roots_line_change(tmp_path: Path) -> None:
         assert said.warnings == ["The property USERS is not set: root is taken"]
 
 
+@pytest.mark.row(153)
 def test_every_user_named_gets_the_password_with_a_salt_of_its_own(tmp_path: Path) -> None:
     with guest_in(tmp_path, FILES) as guest:
         perform(TASK, guest, with_password(), USERS="user root user")
@@ -70,6 +72,7 @@ def test_an_empty_password_is_a_password(tmp_path: Path) -> None:
         assert verifies("", text(guest, "/etc/shadow").split("\n")[1].split(":")[1])
 
 
+@pytest.mark.row(150)
 @pytest.mark.parametrize("hashed", ["!", "", "*", "$y$j9T$x$y"])
 def test_a_hash_is_put_verbatim(tmp_path: Path, hashed: str) -> None:
     with guest_in(tmp_path, FILES) as guest:
@@ -83,6 +86,7 @@ def test_the_method_can_be_chosen(tmp_path: Path) -> None:
         assert "\nroot:$5$" in text(guest, "/etc/shadow")
 
 
+@pytest.mark.row(152)
 def test_an_unknown_user_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
     with guest_in(tmp_path, FILES) as guest:
         with pytest.raises(GuestError, match="the user 'ghost' is not in /etc/shadow"):
@@ -95,11 +99,13 @@ def test_a_guest_without_shadow_file_is_an_error(tmp_path: Path) -> None:
         perform(TASK, guest, with_password())
 
 
+@pytest.mark.row(151)
 def test_without_password_and_keys_it_has_a_reason_to_do_nothing() -> None:
     assert TASK.skip(JOB) == "neither a password, nor a hash, nor SSH keys are given"
     assert TASK.skip(with_password(None, None, " \n")) is not None
 
 
+@pytest.mark.row(154)
 def test_keys_are_added_once_and_belong_to_the_user(tmp_path: Path) -> None:
     path = "/home/user/.ssh/authorized_keys"
     with guest_in(tmp_path, {**FILES, path: OTHER}) as guest:
@@ -118,6 +124,7 @@ def test_a_home_that_is_missing_is_made_without_giving_its_parents_away(tmp_path
         assert seen(guest, "/home/user") == (1000, 1001, 0o700)
 
 
+@pytest.mark.row(154)
 @pytest.mark.parametrize(
     ("line", "path"),
     [
@@ -141,6 +148,7 @@ def test_a_shared_directory_of_keys_stays_roots(tmp_path: Path) -> None:
         assert seen(guest, "/etc/ssh/keys/user") == (1000, 1001, 0o600)
 
 
+@pytest.mark.row(154)
 def test_keys_that_sshd_would_not_read_are_left_out_with_a_warning(tmp_path: Path) -> None:
     with guest_in(tmp_path, {**FILES, SSHD: "AuthorizedKeysFile none\n"}) as guest:
         said = perform(TASK, guest, with_password(None, None, KEY), USERS="user")

@@ -33,6 +33,7 @@ def verifies(password: str, hashed: str) -> bool:
     return subprocess.run(["perl", "-e", VERIFY], input=lines, check=False).returncode == 0
 
 
+@pytest.mark.row(148, 149)
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("password", ["", "secret", "-x 'y\" $(z):\\", "κωδικός", "p" * 72])
 def test_crypt_verifies_the_hash(method: Method, password: str) -> None:
