@@ -53,6 +53,8 @@ class Case:
 
 
 _DNS: Mapping[str, object] = {"dns": [ROUTER4], "search": [DOMAIN]}
+# For images that do not have them.
+_CONSOLE = {"CONSOLE": "serial", "KERNEL_ARGS": 'mitigations=off snf.motto="festina lente"'}
 CASES = (
     # Ganeti's address, and from the user all that a card can have; a second card by DHCP.
     Case(
@@ -125,7 +127,7 @@ CASES = (
         ("inet 192.0.2.10", "inet6 2001:db8:1::10", f"default via {ROUTER4}", "inet6 2001:db8:2::9/64", "mtu 1400"),
         (),
         (FAR4, "2001:db8:2::1"),
-        properties={"SWAP": "4:128"},
+        properties={"SWAP": "4:128", **_CONSOLE},
     ),
     Case(
         "sysvinit",
@@ -137,7 +139,7 @@ CASES = (
         ("192.0.2.9",),
         (FAR4, FAR6, BEHIND_ROUTE),
         ganeti=_NETWORK4,
-        properties={"SWAP": "2:128"},
+        properties={"SWAP": "2:128", **_CONSOLE},
     ),
     Case(
         "cloud-init",

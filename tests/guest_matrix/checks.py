@@ -50,6 +50,9 @@ def check_start(guest: GuestConsole, delivered: Delivered) -> None:
     assert int(guest.run("df --block-size=1 --output=size / | tail -1").output) > 2 << 30
     swaps = guest.run("swapon --show=NAME --noheadings").output
     assert swaps == (f"/dev/vda{case.properties['SWAP'].partition(':')[0]}" if "SWAP" in case.properties else "")
+    if "KERNEL_ARGS" in case.properties:
+        arguments = case.properties["KERNEL_ARGS"].replace('"', "")
+        assert arguments in guest.run("cat /proc/cmdline").output.replace('"', "")
     assert guest.run("date --date=@0 +%z").output == "+0530"
     assert guest.run(f"cat {MOTTO}; stat --format=%U:%a {MOTTO}").output == f"festina lente\n{USER}:640"
 

@@ -26,7 +26,7 @@ NETWORKD_TEMPLATE = "/etc/systemd/network/80-template-dhcp.network"
 _MIB = 1280
 _ROOT_START = 128 * SECTORS_PER_MIB
 _MBR_GAP = grub.Gap(1, 2047)
-PACKAGES = (
+_PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "libpam-systemd", "kmod", "iproute2", "e2fsprogs", "openssh-server"),
     *("linux-image-cloud-amd64", "initramfs-tools", "lz4", "login", "procps"),
 )
@@ -42,7 +42,7 @@ MASKED = (
     *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "sys-kernel-debug.mount", "dev-hugepages.mount"),
     *("sys-kernel-tracing.mount", "systemd-tmpfiles-clean.timer", "kmod-static-nodes.service", "ldconfig.service"),
 )
-CMDLINE = "console=tty0 console=ttyS0,115200 quiet"
+_CMDLINE = "console=tty0 console=ttyS0,115200 quiet"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Distribution:
 
 TRIXIE = Distribution(
     suite="trixie",
-    packages=PACKAGES,
+    packages=_PACKAGES,
     # The numbers of Debian's own cloud images: the root is 1 and lies last.
     table=Table(
         TableType.GPT,
@@ -87,7 +87,7 @@ TRIXIE = Distribution(
 )
 BOOKWORM = Distribution(
     suite="bookworm",
-    packages=(*PACKAGES, "ifupdown", "isc-dhcp-client"),
+    packages=(*_PACKAGES, "ifupdown", "isc-dhcp-client"),
     table=Table(
         TableType.MBR,
         "0x5eed0c12",
@@ -163,7 +163,7 @@ def _grub_cfg() -> str:
         "set timeout=0\n"
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
         f"menuentry 'Debian GNU/Linux' {{\n"
-        f"  linux /vmlinuz root=UUID={ROOT_UUID} ro {CMDLINE}\n  initrd /initrd.img\n}}\n"
+        f"  linux /vmlinuz root=UUID={ROOT_UUID} ro {_CMDLINE}\n  initrd /initrd.img\n}}\n"
     )
 
 

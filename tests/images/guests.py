@@ -10,7 +10,7 @@ from pathlib import Path
 from images import grub
 from images.bootstrap import Recipe, bootstrap, in_root
 from images.cache import cached
-from images.distribution import CMDLINE, MASKED, initrd_hook
+from images.distribution import MASKED, initrd_hook
 from images.file_systems import Kind
 from images.layouts import Layout, Volume, lay_out
 from images.partitions import SECTORS_PER_MIB, Partition, Table, TableType, Type, last_size
@@ -21,6 +21,7 @@ MACHINE_ID = "5e1f0c0ffee04badbe11ab1edecade03"
 # An ordinary user, uid and gid 1000, whose password is locked; where there is cloud-init, that makes the user.
 USER = "debian"
 REMOVABLE = "EFI/BOOT/BOOTX64.EFI"
+SERIAL = "console=tty0 console=ttyS0,115200"
 _VENDOR = "EFI/debian/grubx64.efi"
 _MIB = 1536
 _PACKAGES = ("udev", "dbus", "kmod", "iproute2", "iputils-ping", "e2fsprogs", "openssh-server", "tzdata", "login")
@@ -29,9 +30,9 @@ _TOOLS = {Kind.EXT4: (), Kind.XFS: ("xfsprogs",), Kind.BTRFS: ("btrfs-progs",)}
 _GRUB_MODULES = {Kind.EXT4: "ext2", Kind.XFS: "xfs", Kind.BTRFS: "btrfs"}
 _DEFAULT_GRUB = """GRUB_DEFAULT=0
 GRUB_TIMEOUT=0
-GRUB_DISTRIBUTOR=`( . /etc/os-release && echo ${NAME} )`
+GRUB_DISTRIBUTOR=`( . /etc/os-release && echo ${{NAME}} )`
 GRUB_CMDLINE_LINUX_DEFAULT="quiet"
-GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200"
+GRUB_CMDLINE_LINUX="{}"
 """
 
 
@@ -58,10 +59,11 @@ class Disk:
 
 @dataclass(frozen=True)
 class Image:
-    """A name of `stacks.STACKS` and of DISKS."""
+    """A name of `stacks.STACKS` and of DISKS; `serial` is whether the template has a console on the serial port."""
 
     stack: str
     disk: str
+    serial: bool = True
 
 
 def _gpt(*partitions: Partition) -> Table:
@@ -124,11 +126,11 @@ DISKS = {
 }
 IMAGES: Mapping[str, Image] = {
     "ifupdown": Image("ifupdown", "bios-mbr-ext4"),
-    "sysvinit": Image("sysvinit", "bios-mbr-ext4"),
+    "sysvinit": Image("sysvinit", "bios-mbr-ext4", serial=False),
     "networkd": Image("networkd", "uefi-gpt-xfs"),
     "netplan-networkd": Image("netplan-networkd", "bios-gpt-lvm"),
     "netplan-networkmanager": Image("netplan-networkmanager", "bios-gpt-btrfs"),
-    "networkmanager": Image("networkmanager", "uefi-gpt-xfs-vendor"),
+    "networkmanager": Image("networkmanager", "uefi-gpt-xfs-vendor", serial=False),
     "cloud-init": Image("cloud-init", "bios-gpt-ext4"),
 }
 
@@ -150,6 +152,7 @@ class _Tree:
     stack: Stack
     disk: Disk
     kernel: str
+    serial: bool
 
 
 def _build(image: Image, scratch: Path) -> Path:
@@ -161,7 +164,7 @@ def _build(image: Image, scratch: Path) -> Path:
     packages = (*_PACKAGES, *stack.init, *_KERNEL, *stack.packages, *tools)
     bootstrap(Recipe(stack.suite, "minbase", packages, (initrd_hook(*modules),)), root)
     (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
-    _dress(_Tree(root, stack, disk, kernel))
+    _dress(_Tree(root, stack, disk, kernel, image.serial))
     _write_esp_files(disk, root, scratch)
     lay_out(disk.layout, root, file)
     if disk.core:
@@ -193,7 +196,7 @@ def _dress(tree: _Tree) -> None:
         "/etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
         "/etc/machine-id": f"{MACHINE_ID}\n",
         "/etc/fstab": tree.disk.layout.fstab(),
-        "/etc/default/grub": _DEFAULT_GRUB,
+        "/etc/default/grub": _DEFAULT_GRUB.format(SERIAL if tree.serial else ""),
         "/boot/grub/grub.cfg": _grub_cfg(tree),
         "/etc/systemd/journald.conf.d/template.conf": "[Journal]\nStorage=volatile\n",
         **stack.files,
@@ -223,7 +226,8 @@ def _grub_cfg(tree: _Tree) -> str:
     disk, boot = tree.disk, _from_the_top(tree.disk)
     root = disk.root.source or f"UUID={disk.root.uuid}"
     subvolume = disk.layout.subvolume
-    arguments = f"root={root} ro {f'rootflags=subvol={subvolume} ' if subvolume else ''}{CMDLINE}"
+    words = [f"root={root}", "ro", *([f"rootflags=subvol={subvolume}"] if subvolume else ())]
+    arguments = " ".join([*words, *([SERIAL] if tree.serial else ()), "quiet"])
     return (
         "set timeout=0\n"
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 _INTERFACES = "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n"
 _NETPLAN = "/etc/netplan/90-template.yaml"
 _STUB = "../run/systemd/resolve/stub-resolv.conf"
-# What sysvinit's own package brings, with the line for the first serial port that its comment proposes.
+# What sysvinit's own package brings, without its comments.
 _INITTAB = """id:2:initdefault:
 si::sysinit:/etc/init.d/rcS
 ~~:S:wait:/sbin/sulogin --force
@@ -22,7 +22,6 @@ l1:1:wait:/etc/init.d/rc 1
 l2:2:wait:/etc/init.d/rc 2
 l6:6:wait:/etc/init.d/rc 6
 1:2345:respawn:/sbin/getty 38400 tty1
-T0:23:respawn:/sbin/getty -L ttyS0 115200 vt100
 """
 
 
