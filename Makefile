@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # What a bare Debian lacks: for the provider, for building the helper image, and for the tests and their images.
 PACKAGES := python3 python3-venv qemu-system-x86 qemu-utils bubblewrap mmdebstrap e2fsprogs util-linux zstd xz-utils \
 	debian-archive-keyring erofs-utils kmod binutils \
-	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs strace openssh-client \
+	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs lvm2 f2fs-tools strace openssh-client \
 	eatmydata ntfs-3g policycoreutils iproute2 cpio python3-libnbd openssh-server curl ca-certificates openssl \
 	ovmf dnsmasq-base iputils-ping nginx libnbd-bin bmap-tools pigz lz4 bzip2 python3-zstandard python3-lz4 \
 	debhelper dpkg-dev lintian python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff
