@@ -26,7 +26,7 @@ _POLICIES = ("fqdn", "short")
 _SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 _DROP_IN = "50AssignHostname"
 # Without systemd nothing but /etc/hosts knows a guest's own name: their manuals put it on the loopback line.
-_NAMED_BY_HOSTS = frozenset({Family.ARCH, Family.ALPINE, Family.GENTOO, Family.SLACKWARE})
+_NAMED_BY_HOSTS = frozenset({Family.ARCH, Family.ALPINE, Family.GENTOO, Family.SLACKWARE, Family.VOID})
 _MACHINE_INFO = "/etc/machine-info"
 
 

@@ -120,3 +120,19 @@ def private_mounts() -> Iterator[None]:
         assert libc.setns(before, _CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
         os.close(before)
         os.chdir(here)
+
+
+@contextlib.contextmanager
+def ext4(scratch: Path, mib: int = 16) -> Iterator[Path]:
+    """The root of a new ext4, which takes labels and flags whatever file system the machine has."""
+    disk, place = scratch / "ext4", scratch / "mounted"
+    place.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(mib * MIB)
+    sh("mkfs.ext4", "-q", "-F", str(disk))
+    with private_mounts():
+        sh("mount", "-o", "loop", str(disk), str(place))
+        try:
+            yield place
+        finally:
+            sh("umount", str(place))

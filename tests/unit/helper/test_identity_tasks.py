@@ -84,6 +84,7 @@ def test_a_guest_with_no_place_for_the_name_is_an_error(tmp_path: Path) -> None:
         ("alpine", {"/etc/hostname": "localhost\n"}),
         ("gentoo", {"/etc/conf.d/hostname": 'hostname="localhost"\n'}),
         ("slackware", {"/etc/HOSTNAME": "darkstar.example.net\n"}),
+        ("void", {"/etc/hostname": "void\n"}),
     ],
 )
 def test_where_only_hosts_knows_the_guests_own_name_it_stands_on_the_loopback_line(

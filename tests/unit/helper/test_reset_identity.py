@@ -11,6 +11,7 @@ import pytest
 
 from snf_image_helper.tasks.reset_identity import TASK
 from snf_image_shared.errors import GuestError
+from unit.helper.disk_images import ext4, sh
 from unit.helper.guest_trees import JOB, guest_in, perform, put, seen, text
 
 pytestmark = pytest.mark.root
@@ -184,3 +185,21 @@ def test_cloud_inits_own_place_of_state_is_heeded(tmp_path: Path) -> None:
     with guest_in(tmp_path, files) as guest:
         perform(TASK, guest, CLOUD_INIT="yes")
         assert not guest.exists("/srv/cloud/sem")
+
+
+def test_records_that_nobody_may_shorten_are_worth_a_warning(tmp_path: Path) -> None:
+    with ext4(tmp_path) as root, guest_in(root, {"/var/log/wtmp": "x", "/var/lib/systemd/random-seed": "x"}) as guest:
+        sh("chattr", "+a", f"{root}/var/log/wtmp")
+        said = perform(TASK, guest)
+        assert said.warnings[0].startswith("The template's logins stay: /var/log/wtmp: is immutable or append-only")
+        assert not guest.exists("/var/lib/systemd/random-seed")
+        sh("chattr", "-a", f"{root}/var/log/wtmp")
+
+
+def test_a_seed_that_cannot_be_removed_fails_the_deployment(tmp_path: Path) -> None:
+    path = "/var/lib/systemd/random-seed"
+    with ext4(tmp_path) as root, guest_in(root, {path: "x"}) as guest:
+        sh("chattr", "+i", f"{root}{path}")
+        with pytest.raises(GuestError, match=f"{path}: is immutable"):
+            perform(TASK, guest)
+        sh("chattr", "-i", f"{root}{path}")

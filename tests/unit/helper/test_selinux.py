@@ -11,7 +11,7 @@ import pytest
 
 from snf_image_helper.guest import Guest
 from snf_image_helper.tasks.selinux_autorelabel import TASK
-from unit.helper.disk_images import private_mounts, sh
+from unit.helper.disk_images import ext4
 from unit.helper.guest_tools import GuestTools
 from unit.helper.guest_trees import guest_in, perform, put, text
 from unit.helper.selinux_policy import CONTEXTS, SELinuxPolicy, label
@@ -37,18 +37,8 @@ def policy(cache: Path) -> SELinuxPolicy:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """The root of an ext4, which takes labels whatever the kernel is."""
-    disk, place = tmp_path / "disk", tmp_path / "root"
-    place.mkdir()
-    with disk.open("wb") as file:
-        file.truncate(16 << 20)
-    sh("mkfs.ext4", "-q", "-F", str(disk))
-    with private_mounts():
-        sh("mount", "-o", "loop", str(disk), str(place))
-        try:
-            yield place
-        finally:
-            sh("umount", str(place))
+    with ext4(tmp_path) as place:
+        yield place
 
 
 def labelled(path: Path, context: str) -> None:
