@@ -16,7 +16,7 @@ _PACKAGES = """
     linux-image-amd64 busybox-static kmod systemd-standalone-sysusers
     python3 python3-serial python3-hivex python3-jinja2 libcrypt1
     util-linux mount fdisk gdisk parted lvm2
-    e2fsprogs xfsprogs btrfs-progs f2fs-tools dosfstools ntfs-3g
+    e2fsprogs xfsprogs btrfs-progs f2fs-tools dosfstools mtools ntfs-3g
     tar dump attr acl zstd xz-utils bzip2
     openssh-client eatmydata libeatmydata1 policycoreutils
 """

@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A small partition with a NoCloud seed at the end of the disk, which cloud-init finds by its label.
 
-Nothing of the guest is mounted or read: it may be encrypted, or of a kind that nobody knows.
+Nothing of the guest is mounted or read: it may be encrypted, or of a kind that nobody knows. The seed's file system is
+made in memory and written as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from snf_image_helper.cloud_init_documents import LABEL
 from snf_image_helper.disk import Disk
-from snf_image_helper.filesystems import mount, probe, unmount
+from snf_image_helper.filesystems import probe
 from snf_image_helper.partition_writing import append, move_backup
 from snf_image_helper.partitions import MAX_GPT_NUMBER, MIB, Partition, PartitionTable, TableKind
+from snf_image_helper.scratch import scratch_directory
 from snf_image_shared.errors import GuestError
 from snf_image_shared.process import run
 
-_MOUNTED_AT = "/run/snf-image/seed"
+_DATE = "946684800"  # of the files: FAT has no 1970
 _SMALLEST = 4  # MiB
 _DOS_SECTORS = 1 << 32
 # "Microsoft basic data" and FAT32 (LBA): libfdisk's types for a file system of this kind.
@@ -31,6 +34,8 @@ def put_seed(disk: Disk, documents: Mapping[str, bytes]) -> None:
     Raises GuestError when there is no room for one, and for a disk without partition table.
     """
     size = needed(documents)
+    disk.require_table()
+    disk.reload()
     partition = _existing(disk)
     if partition is None:
         partition = placed(disk.require_table(), disk.sectors, size)
@@ -42,12 +47,26 @@ def put_seed(disk: Disk, documents: Mapping[str, bytes]) -> None:
             f"partition {partition.number} ({LABEL}) is too small for the seed of cloud-init, which needs {size} MiB; "
             "remove it from the image"
         )
-    device = disk.partition_device(partition.number)
-    if not _holds(device, documents):
-        run(["mkfs.vfat", "-n", LABEL, device])
-        with _mounted(device) as place:
-            for name, content in documents.items():
-                (place / name).write_bytes(content)
+    new = file_system(documents, size, disk.sector_size)
+    with Path(disk.partition_device(partition.number)).open("r+b") as device:
+        if device.read(len(new)) != new:
+            device.seek(0)
+            device.write(new)
+            os.fsync(device.fileno())
+
+
+def file_system(documents: Mapping[str, bytes], mib: int, sector_size: int) -> bytes:
+    """A FAT file system with these files, the same whenever it is made. Raises ProcessError."""
+    with scratch_directory() as directory:
+        image = directory / "image"
+        serial = f"{zlib.crc32(b''.join(documents.values())):08x}"
+        label = ("--invariant", "-i", serial, "-n", LABEL)
+        run(["mkfs.vfat", *label, "-S", str(sector_size), "-C", str(image), str(mib << 10)])
+        for name, content in documents.items():
+            (directory / name).write_bytes(content)
+        files = [str(directory / name) for name in documents]
+        run(["mcopy", "-i", str(image), *files, "::/"], env={"SOURCE_DATE_EPOCH": _DATE})
+        return image.read_bytes()
 
 
 def needed(documents: Mapping[str, bytes]) -> int:
@@ -87,25 +106,3 @@ def _existing(disk: Disk) -> Partition | None:
         if system.type == "vfat" and system.label.lower() == LABEL:
             return item
     return None
-
-
-def _holds(device: str, documents: Mapping[str, bytes]) -> bool:
-    """Whether there is a seed of just these documents. What else it may be is of any size, and is not read."""
-    if probe([device])[device].type != "vfat":
-        return False
-    with _mounted(device) as place:
-        sizes = {entry.name: entry.stat().st_size for entry in place.iterdir() if entry.is_file()}
-        if sizes != {name: len(content) for name, content in documents.items()}:
-            return False
-        return all((place / name).read_bytes() == content for name, content in documents.items())
-
-
-@contextmanager
-def _mounted(device: str) -> Iterator[Path]:
-    place = Path(_MOUNTED_AT)
-    place.mkdir(parents=True, exist_ok=True)
-    mount(device, _MOUNTED_AT, "vfat")
-    try:
-        yield place
-    finally:
-        unmount(_MOUNTED_AT)
