@@ -85,18 +85,16 @@ def merged(ours: Mapping[str, Json], before: Iterable[str], after: Iterable[str]
     return _dumped({"ignition": {"version": _VERSION, "config": config}}) + "\n"
 
 
-def parted(text: str, path: str) -> tuple[Mapping[str, Json] | None, tuple[str, ...]]:
-    """Our document of an earlier run, if `text` is what merged() made, and the image's own configuration if any.
+def without_ours(text: str, path: str) -> tuple[str, ...]:
+    """What merged() was given as `before` if `text` is its work, else `text` itself: the image's own configuration.
 
     Raises GuestError for what is no configuration of Ignition 3.
     """
-    document = checked(text, path)
-    sources = _sources(document)
+    sources = _sources(checked(text, path))
     place = next((number for number, source in enumerate(sources) if source.startswith(_OURS)), None)
     if place is None:
-        return None, (text,)
-    ours = json.loads(_decoded(sources[place].removeprefix(_OURS), path))
-    return ours, tuple(_decoded(source.removeprefix(_OTHERS), path) for source in sources[:place])
+        return (text,)
+    return tuple(_decoded(source.removeprefix(_OTHERS), path) for source in sources[:place])
 
 
 def checked(text: str, name: str) -> Mapping[str, Json]:
@@ -112,17 +110,6 @@ def checked(text: str, name: str) -> Mapping[str, Json]:
             f"{name}: it is of version {str(version)[:20]!r} of Ignition's specification; give one of version 3"
         )
     return dict(document)
-
-
-def passwords_in(document: Mapping[str, Json] | None) -> Mapping[str, str]:
-    """The hash of each user in one of our documents."""
-    passwd = (document or {}).get("passwd")
-    users = passwd.get("users") if isinstance(passwd, dict) else None
-    found = {}
-    for user in users if isinstance(users, list) else ():
-        if isinstance(user, dict) and isinstance(user.get("passwordHash"), str):
-            found[str(user.get("name"))] = str(user["passwordHash"])
-    return found
 
 
 def _user(user: User) -> dict[str, Json]:

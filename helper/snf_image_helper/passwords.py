@@ -105,16 +105,6 @@ def hash_password(password: str, method: Method, entropy: bytes | None = None) -
     return hashed.decode("ascii")
 
 
-def is_hash_of(password: str, hashed: str) -> bool:
-    """Whether crypt(3) makes this very hash of the password."""
-    phrase = password.encode("utf-8", "surrogateescape")
-    if b"\0" in phrase or not hashed.isascii():
-        return False
-    memory = ctypes.create_string_buffer(_DATA_SIZE)
-    made = _library().crypt_rn(phrase, hashed.encode("ascii"), memory, len(memory))
-    return isinstance(made, bytes) and made.decode("ascii", "replace") == hashed
-
-
 def check_hash(text: str) -> str:
     """A hash that is taken verbatim, "!" and "" included. Raises GuestError for what would break shadow(5)."""
     if not text.isascii() or not (text.isprintable() or not text) or ":" in text or " " in text:

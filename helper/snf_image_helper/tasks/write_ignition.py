@@ -9,7 +9,7 @@ themselves, and make their machine-id and SSH host keys anew. With CLOUD_INIT th
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,13 @@ from pathlib import Path
 from snf_image_helper import ignition, kernel_arguments, time_zones
 from snf_image_helper.disk import Disk
 from snf_image_helper.filesystems import check_writable, mount, probe, unmount
+from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.ignition import File, Orders, User
 from snf_image_helper.network import RENDERERS, Renderer
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.rendering import Facts
-from snf_image_helper.passwords import Method, check_hash, hash_password, is_hash_of, parse_method
+from snf_image_helper.passwords import ENTROPY, Method, check_hash, hash_password, parse_method
 from snf_image_helper.public_keys import parse_keys
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import Care, IgnitionGuest, System
@@ -66,9 +67,8 @@ def write_ignition(disk: Disk, job: Job, report: Reporter) -> None:
     ways = _WAYS[system.ignition.guest]
     with _opened(disk, system, disk.partition_device(system.ignition.partition)) as place:
         old = place.read_text(ways.config, missing_ok=True)
-        ours, images = ignition.parted(old, ways.config) if old is not None else (None, ())
-        orders = _orders(job, ways, ignition.passwords_in(ours), report)
-        new = ignition.merged(orders.document, images, _user_data(job))
+        images = ignition.without_ours(old, ways.config) if old is not None else ()
+        new = ignition.merged(_orders(job, ways, report).document, images, _user_data(job))
         if new != old:
             place.make_directory(ways.config.rpartition("/")[0] or "/")
             place.write_text(ways.config, new, ownership=_PRIVATE)
@@ -86,7 +86,7 @@ def _opened(disk: Disk, system: System, device: str) -> Iterator[Guest]:
         unmount(_MOUNTED_AT)
 
 
-def _orders(job: Job, ways: _Ways, old_passwords: Mapping[str, str], report: Reporter) -> Orders:
+def _orders(job: Job, ways: _Ways, report: Reporter) -> Orders:
     for name in _UNABLE:
         if job.wishes.text(name) is not None:
             report.warning(f"The property {name} has no effect: this guest is set up by Ignition")
@@ -106,7 +106,7 @@ def _orders(job: Job, ways: _Ways, old_passwords: Mapping[str, str], report: Rep
             File(item.path, contents(item), item.mode & 0o777, item.owner, item.group) for item in job.personality
         ]
     if _runs(job, "ChangePassword"):
-        users = _users(job, ways.user, old_passwords, report)
+        users = _users(job, ways.user, report)
     return Orders(users, tuple(files), links, arguments)
 
 
@@ -121,26 +121,24 @@ def _network(job: Job, ways: _Ways) -> Iterator[File]:
         yield File(path, content.text.encode(), content.mode)
 
 
-def _users(job: Job, default: str, old: Mapping[str, str], report: Reporter) -> tuple[User, ...]:
+def _users(job: Job, default: str, report: Reporter) -> tuple[User, ...]:
     keys = tuple(key.line for key in parse_keys(job.secrets.authorized_keys or ""))
     if job.secrets.password is None and job.secrets.password_hash is None and not keys:
         return ()
     names = tuple(dict.fromkeys((job.wishes.text("USERS") or "").split()))
     if not names:
         report.warning(f"The property USERS is not set: {default} is taken")
-    return tuple(User(name, _hash(job, old.get(name)), keys) for name in names or (default,))
+    return tuple(User(name, _hash(job, name), keys) for name in names or (default,))
 
 
-def _hash(job: Job, old: str | None) -> str | None:
-    """The hash of an earlier run stays if it is one of the same password, so that another run changes nothing."""
+def _hash(job: Job, user: str) -> str | None:
     if job.secrets.password_hash is not None:
         return check_hash(job.secrets.password_hash)
     if job.secrets.password is None:
         return None
-    if old is not None and is_hash_of(job.secrets.password, old):
-        return old
     chosen = job.wishes.text("PASSWD_HASHING_METHOD")
-    return hash_password(job.secrets.password, parse_method(chosen) if chosen else Method.SHA512)
+    salt = fresh_bytes(job, f"salt\0{user}", ENTROPY)
+    return hash_password(job.secrets.password, parse_method(chosen) if chosen else Method.SHA512, salt)
 
 
 def _user_data(job: Job) -> tuple[str, ...]:
