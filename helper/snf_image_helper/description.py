@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from snf_image_helper import fstab
+from snf_image_helper import cloud_init_version, fstab
 from snf_image_helper.distros import Distro, Family, os_releases
 from snf_image_helper.guest import Guest
-from snf_image_helper.network import Renderer, chosen, facts_for
+from snf_image_helper.network import Renderer, decide, facts_for
 from snf_image_helper.problems import Problems, fact
 from snf_image_shared.findings import FoundSystem
 from snf_image_shared.job import Job
@@ -53,9 +53,6 @@ _BOOT_LOADERS = (
 )
 _MODULES = ("/usr/lib/modules", "/lib/modules")
 _MOST_KERNELS = 16
-_PYTHONS, _PACKAGES = "/usr/lib", ("dist-packages", "site-packages")
-_CLOUD_INIT = ("/usr/bin/cloud-init", "/usr/local/bin/cloud-init", "/bin/cloud-init")
-_UNKNOWN = "unknown version"
 
 
 def described(found: FoundSystem, guest: Guest, job: Job, problems: Problems) -> FoundSystem:
@@ -81,9 +78,9 @@ def described(found: FoundSystem, guest: Guest, job: Job, problems: Problems) ->
         architecture=told(_architecture),
         kernels=kernels,
         init=told(_init),
-        network=told(lambda guest: str(chosen(guest, job.wishes) or "")),
+        network=told(lambda guest: str(decide(guest, job.wishes).owner or "")),
         network_backend=told(lambda guest: _netplan_backend(guest, job)),
-        cloud_init=told(_cloud_init),
+        cloud_init=told(cloud_init_version.installed),
         selinux=told(_selinux),
         boot_loader=told(lambda guest: _first(guest, _BOOT_LOADERS)),
         root_device=told(_root_device),
@@ -118,20 +115,7 @@ def _init(guest: Guest) -> str:
 
 
 def _netplan_backend(guest: Guest, job: Job) -> str:
-    return facts_for(Renderer.NETPLAN, guest, ()).backend if chosen(guest, job.wishes) is Renderer.NETPLAN else ""
-
-
-def _cloud_init(guest: Guest) -> str:
-    """Its version out of its own Python code: `__VERSION__` of cloudinit/version.py."""
-    if not any(guest.exists(path) for path in _CLOUD_INIT):
-        return ""
-    pythons = [name for name in guest.list_directory(_PYTHONS, missing_ok=True) if re.fullmatch(r"python3[.\d]*", name)]
-    for directory in (f"{_PYTHONS}/{name}/{packages}" for name in pythons for packages in _PACKAGES):
-        text = guest.read_text(f"{directory}/cloudinit/version.py", missing_ok=True)
-        found = re.search(r"^__VERSION__ = ['\"]([^'\"\n]{1,60})['\"]", text or "", re.MULTILINE)
-        if found:
-            return found[1]
-    return _UNKNOWN
+    return facts_for(Renderer.NETPLAN, guest, ()).backend if decide(guest, job.wishes).owner is Renderer.NETPLAN else ""
 
 
 def _selinux(guest: Guest) -> str:
