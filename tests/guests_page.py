@@ -8,6 +8,7 @@ The lines come from the tests' own `@pytest.mark.guest(...)`, read without runni
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,12 +17,35 @@ from pathlib import Path
 from guest_matrix.cases import CASES
 from images.guests import IMAGES
 from images.stacks import STACKS
+from phony_guests import IMMUTABLE, MUTABLE, PHONY, Phony
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs/guests.md"
 BOOTED, TREE, TOOL = PROOFS = ("booted", "tree", "tool")
 _MARKER = "pytest.mark.guest"
 _MATRIX = "vm/test_guests.py::test_a_debian_instance_is_what_was_ordered"
+_REGISTRIES = {"PHONY": PHONY, "MUTABLE": MUTABLE, "IMMUTABLE": IMMUTABLE}
+# They show that the trees are trees, not what becomes of them.
+_ABOUT_TREES = "unit/helper/test_phony_guests.py"
+_NAMES = {
+    **{"centos": "CentOS", "amazon": "Amazon Linux", "rocky": "Rocky Linux", "sles": "SLES", "arch": "Arch Linux"},
+    **{"opensuse-leap": "openSUSE Leap", "opensuse-tumbleweed": "openSUSE Tumbleweed", "nixos": "NixOS"},
+    **{"opensuse-microos": "openSUSE MicroOS", "fedora-coreos": "Fedora CoreOS", "alpine": "Alpine Linux"},
+    **{"flatcar-root": "Flatcar", "flatcar-booted": "Flatcar", "fedora-silverblue": "Fedora Silverblue"},
+    **{"gentoo-openrc": "Gentoo (OpenRC)", "gentoo-systemd": "Gentoo (systemd)", "void": "Void Linux"},
+}
+# The first one that a tree has tells how its image sets up its network.
+_STACKS = (
+    (re.compile(r"/etc/netplan/.|/libexec/netplan/generate|/lib/netplan/generate"), "netplan"),
+    (re.compile(r"/wicked\.service"), "wicked"),
+    (re.compile(r"wants/NetworkManager\.service"), "NetworkManager"),
+    (re.compile(r"wants/systemd-networkd\.service"), "networkd"),
+    (re.compile(r"/etc/sysconfig/network-scripts/ifcfg-"), "ifcfg"),
+    (re.compile(r"/etc/conf\.d/net\Z"), "netifrc"),
+    (re.compile(r"/etc/rc\.d/rc\.inet1"), "rc.inet1"),
+    (re.compile(r"/etc/network/interfaces\Z"), "ifupdown"),
+    (re.compile(r"dhcpcd"), "dhcpcd"),
+)
 _RELEASES = {"bookworm": "12", "trixie": "13"}
 _INTRODUCTION = """# Guests
 
@@ -55,7 +79,7 @@ class Line:
 
 def lines() -> list[Line]:
     """All lines in order. Raises ValueError for a marker that is no line of the table."""
-    found = {*_marked_lines(), *_booted_lines()}
+    found = {*_marked_lines(), *_booted_lines(), *_tree_lines()}
     return sorted(found, key=lambda line: (line.family.lower(), line.version, PROOFS.index(line.proven), line))
 
 
@@ -97,6 +121,41 @@ def _booted_lines() -> Iterator[Line]:
         version = _RELEASES[STACKS[image.stack].suite]
         test = f"{_MATRIX}[{case.image}]" + ("" if case.in_ci else " (make test-guests)")
         yield Line("Debian", version, image.stack, _starts(image.disk), BOOTED, test)
+
+
+def _tree_lines() -> Iterator[Line]:
+    for path in sorted((PROJECT / "tests").rglob("test_*.py")):
+        file = str(path.relative_to(PROJECT / "tests"))
+        if file == _ABOUT_TREES or "phony_guests" not in (text := path.read_text(encoding="utf-8")):
+            continue
+        for statement in ast.parse(text).body:
+            if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):
+                for guest in _trees_of(statement):
+                    family, version = _name(guest.name)
+                    yield Line(family, version, _stack(guest), "not started", TREE, f"{file}::{statement.name}")
+
+
+def _trees_of(test: ast.FunctionDef) -> Iterator[Phony]:
+    """The trees that the test is parametrised with."""
+    for decorator in test.decorator_list:
+        for node in ast.walk(decorator):
+            if isinstance(node, ast.Name) and node.id in _REGISTRIES:
+                yield from _REGISTRIES[node.id].values()
+            elif isinstance(node, ast.Constant) and node.value in PHONY:
+                yield PHONY[str(node.value)]
+
+
+def _name(phony: str) -> tuple[str, str]:
+    """Family and version, which is empty for systems without one."""
+    name, _, version = phony.removeprefix("phony-").rpartition("-")
+    if not version[:1].isdigit():
+        name, version = phony.removeprefix("phony-"), ""
+    return _NAMES.get(name, name.replace("-", " ").title()), version
+
+
+def _stack(guest: Phony) -> str:
+    paths = [entry.path for entry in guest.entries]
+    return next((stack for mark, stack in _STACKS if any(mark.search(path) for path in paths)), "")
 
 
 def _starts(disk: str) -> str:
