@@ -88,13 +88,17 @@ def _sysctl(card: Card) -> Sequence[tuple[str, int]]:
 
 
 def _lines(route: Route) -> list[str]:
-    """A gateway elsewhere gets a route of its own: busybox's "ip" has not always known "onlink"."""
-    command = f"ip {'-6 ' if ':' in route.destination else ''}route replace"
-    destination = "default" if route.destination in DEFAULTS else route.destination
+    """A gateway elsewhere gets a route of its own: busybox's "ip" has not always known "onlink".
+
+    A default route stands beside one that another card got from a server, in the order of their coming.
+    """
+    command = f"ip {'-6 ' if ':' in route.destination else ''}route"
+    is_default = route.destination in DEFAULTS
+    destination = "append default" if is_default else f"replace {route.destination}"
     via = f" via {route.gateway}" if route.gateway else ""
     metric = f" metric {route.metric}" if route.metric else ""
     line = f"{command} {destination}{via} dev $IFACE{metric}"
-    return [f"{command} {route.gateway} dev $IFACE", line] if route.on_link else [line]
+    return [f"{command} replace {route.gateway} dev $IFACE", line] if route.on_link else [line]
 
 
 def _dhcp6(card: Card) -> list[str]:
