@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +14,20 @@ import pytest
 
 from snf_image_helper.detection import detect
 from snf_image_helper.disk import Disk
-from snf_image_helper.system import OsFamily, System, UnknownGuestError
+from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
 from snf_image_shared.errors import GuestError
-from unit.helper.disk_images import Listener, attached, filled, image, job, plant_root, private_mounts, sh
+from unit.helper.disk_images import (
+    MIB,
+    Listener,
+    attached,
+    filled,
+    image,
+    job,
+    plant_root,
+    private_mounts,
+    sh,
+    table_of,
+)
 
 pytestmark = pytest.mark.root
 
@@ -213,10 +226,99 @@ def test_a_root_that_is_no_partition_is_refused_with_the_choices(tmp_path: Path,
         find(disk, OSFAMILY="linux", ROOT_PARTITION=number)
 
 
+@pytest.mark.row(115, 124)
 def test_an_empty_disk_has_a_clear_message(tmp_path: Path) -> None:
     (tmp_path / "d").write_bytes(bytes(1 << 20))
-    with attached(tmp_path / "d") as disk, pytest.raises(GuestError, match="no partition table"):
+    with attached(tmp_path / "d") as disk, pytest.raises(UnknownGuestError, match="no partition table; nothing was"):
         find(disk)
+
+
+def bare(path: Path, *maker: str, mib: int = 64) -> None:
+    """A disk without a table that a file system has for itself."""
+    path.write_bytes(b"")
+    os.truncate(path, mib * MIB)
+    sh(*maker, str(path))
+
+
+@pytest.mark.row(124)
+@pytest.mark.parametrize(
+    ("maker", "kind", "mib"),
+    [(EXT4, "ext4", 64), (("mkfs.ext2", "-q"), "ext2", 64), (("mkfs.xfs", "-q"), "xfs", 320)],
+)
+@pytest.mark.parametrize("properties", [{}, {"ROOT_PARTITION": "0"}, {"ROOT_PARTITION": "0", "OSFAMILY": "linux"}])
+def test_a_root_on_a_disk_without_a_table_is_found(
+    tmp_path: Path, maker: tuple[str, ...], kind: str, mib: int, properties: dict[str, str]
+) -> None:
+    bare(tmp_path / "d", *maker, mib=mib)
+    with attached(tmp_path / "d") as disk:
+        with filled(disk.device, kind) as place:
+            plant_root(place)
+        assert find(disk, **properties)[0] == System(OsFamily.LINUX, WHOLE_DISK)
+
+
+def test_boot_code_before_a_file_system_is_no_partition_table(tmp_path: Path) -> None:
+    bare(tmp_path / "d", *EXT4)
+    with (tmp_path / "d").open("r+b") as file:
+        file.write(b"\xeb\x3cGRUB")
+        file.seek(510)
+        file.write(b"\x55\xaa")
+    with attached(tmp_path / "d") as disk:
+        with filled(disk.device, "ext4") as place:
+            plant_root(place)
+        assert find(disk)[0].root_partition == WHOLE_DISK
+
+
+# The first bytes by which blkid knows them, and where they stand: libblkid/src/superblocks.
+LOCKS = {"LUKS": (0, b"LUKS\xba\xbe\0\1"), "RAID": (4096, b"")}
+
+
+@pytest.mark.parametrize("name", ["LUKS", "RAID"])
+@pytest.mark.parametrize("properties", [{}, {"ROOT_PARTITION": "2"}, {"ROOT_PARTITION": "2", "OSFAMILY": "linux"}])
+def test_what_nobody_can_look_into_is_an_unknown_guest_that_is_named_and_left_alone(
+    tmp_path: Path, name: str, properties: dict[str, str]
+) -> None:
+    path = tmp_path / "d"
+    offset, mark = LOCKS[name]
+    with image(path, TWO_PARTITIONS, {}) as disk:
+        disk.reload()
+        with Path(disk.partition_device(2)).open("r+b") as file:
+            file.seek(offset)
+            file.write(mark if name != "RAID" else raid_member())
+    before = path.read_bytes()
+    with attached(path) as disk, pytest.raises(UnknownGuestError, match=name):
+        find(disk, **properties)
+    assert path.read_bytes() == before
+
+
+def raid_member() -> bytes:
+    """A superblock of md, format 1.2: struct mdp_superblock_1, with the checksum blkid wants."""
+    block = bytearray(256)
+    struct.pack_into("<II", block, 0, 0xA92B4EFC, 1)
+    block[16:32] = bytes(range(16))
+    struct.pack_into("<Q", block, 144, 8)  # super_offset, in sectors
+    total = sum(struct.unpack("<64I", block))
+    struct.pack_into("<I", block, 216, ((total & 0xFFFFFFFF) + (total >> 32)) & 0xFFFFFFFF)
+    return bytes(block)
+
+
+def test_a_table_of_another_kind_is_an_unknown_guest(tmp_path: Path) -> None:
+    table_of(tmp_path / "d", "label: sgi\n", 16)
+    with attached(tmp_path / "d") as disk, pytest.raises(UnknownGuestError, match="of kind sgi"):
+        find(disk)
+
+
+@pytest.mark.parametrize(("maker", "kind", "mib"), [(EXT4, "ext4", 64), (("mkfs.xfs", "-q"), "xfs", 400)])
+def test_a_damaged_root_is_no_unknown_guest_but_an_error_with_the_checkers_finding(
+    tmp_path: Path, maker: tuple[str, ...], kind: str, mib: int
+) -> None:
+    size = (mib - 8) * 2048
+    with planted(tmp_path / "d", f"label: gpt\nsize={size}\n", {1: maker}, {1: kind}, mib) as disk:
+        # Behind the superblock: group descriptors, or the headers of the first allocation group.
+        offset = 2048 if kind == "ext4" else 512
+        sh("dd", "if=/dev/urandom", f"of={disk.partition_device(1)}", "bs=512", f"seek={offset // 512}", "count=24")
+        with pytest.raises(GuestError, match=r"cannot be mounted as .*(e2fsck|xfs_repair) (says|finds)") as caught:
+            find(disk)
+    assert not isinstance(caught.value, UnknownGuestError)
 
 
 def test_when_nothing_is_found_the_message_says_what_was_seen_and_what_to_do(tmp_path: Path) -> None:
