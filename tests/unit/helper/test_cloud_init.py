@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper import cloud_init, cloud_init_network, cloud_init_version
+from snf_image_helper import cloud_init, cloud_init_network, cloud_init_version, planning
 from snf_image_helper.cloud_init_activation import commented
 from snf_image_helper.guest import Guest
+from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks import (
     add_swap,
     assign_hostname,
@@ -27,7 +28,7 @@ from snf_image_helper.tasks import (
     initialize_datasource,
 )
 from snf_image_shared.errors import GuestError
-from snf_image_shared.job import Job, PersonalityFile, Secrets
+from snf_image_shared.job import Job, Nic, PersonalityFile, Secrets
 from unit.helper.disk_images import Listener
 from unit.helper.guest_trees import JOB, guest_in, perform, put, seen, text
 from unit.helper.test_passwords import verifies
@@ -492,3 +493,22 @@ def test_user_data_that_is_no_base64_is_an_error_before_anything_is_written(tmp_
             perform(initialize_datasource.TASK, guest, replace(CLOUD, secrets=Secrets(cloud_userdata="no base64!")))
         assert guest.list_directory(DROP_INS) == ()
         assert not guest.exists("/var")
+
+
+@pytest.mark.row(167)
+def test_the_disk_is_left_to_cloud_init_and_the_other_tasks_run() -> None:
+    everything = {"SWAP": "b", "TIMEZONE": "UTC", "CUSTOM_TASK": "eA==", "KERNEL_ARGS": "quiet"}
+    job = replace(
+        with_secrets("secret", **everything),
+        disks=("disk-0", "disk-1"),
+        personality=(PersonalityFile("/x", ""),),
+        nics=(Nic("02:00:00:00:00:01"),),
+    )
+    plans = planning.plan_for(job, System(OsFamily.LINUX, 1))
+    steps = [step for work in (plans.on_disk, plans.on_guest, plans.on_released_disk) for step in work.steps]
+    off = {step.task.name: step.skipped for step in steps if step.skipped is not None}
+    why = "CLOUD_INIT is set: cloud-init does it in the guest"
+    assert off == dict.fromkeys(("FixPartitionTable", "FilesystemResizeUnmounted", "FilesystemResizeMounted"), why)
+    without = planning.plan_for(replace(job, properties=everything), System(OsFamily.LINUX, 1))
+    steps = [step for work in (without.on_disk, without.on_guest) for step in work.steps]
+    assert [step.task.name for step in steps if step.skipped is not None] == ["InitializeDatasource"]
