@@ -66,7 +66,7 @@ def test_a_tree_that_is_deeper_than_any_path_goes(tmp_path: Path) -> None:
 
 
 def test_another_file_system_in_it_stays_as_it_is(tmp_path: Path) -> None:
-    with guest_in(tmp_path, {"/var/gone/a/file": "", "/var/gone/b/file": ""}) as guest, private_mounts():
+    with private_mounts(), guest_in(tmp_path, {"/var/gone/a/file": "", "/var/gone/b/file": ""}) as guest:
         (tmp_path / "var/gone/a/mounted").mkdir()
         sh("mount", "-t", "tmpfs", "none", str(tmp_path / "var/gone/a/mounted"))
         (tmp_path / "var/gone/a/mounted/kept").touch()
