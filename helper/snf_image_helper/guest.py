@@ -137,12 +137,13 @@ class Guest:
 
         Without `ownership` the replaced file's owner, mode and ACLs stay, and a new file is root's with mode 0644.
         The SELinux label and the other extended attributes stay in both cases. Until all is written and flushed the
-        old file stays as it was. A hard link of it keeps the old content.
+        old file stays as it was. A hard link of it keeps the old content. A file that is so already stays itself.
         """
         with explained(path):
             directory, name = self._place(path)
             try:
-                replace_file(directory, name, content, ownership)
+                if not _is_so(directory, name, content, ownership):
+                    replace_file(directory, name, content, ownership)
                 self._note(directory, name)
             finally:
                 os.close(directory)
@@ -370,6 +371,21 @@ def _read(file: int, path: str, limit: int) -> bytes:
     if left == 0 or os.fstat(file).st_size > limit:
         raise GuestError(f"{shown(path)}: is larger than {limit} bytes; make it smaller in the image")
     return b"".join(chunks)
+
+
+def _is_so(directory: int, name: str, content: bytes, ownership: Ownership | None) -> bool:
+    """Whether this entry is a regular file of this content and, if any is asked for, this ownership."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    try:
+        found = os.fstat(file)
+        if found.st_size != len(content) or (ownership is not None and ownership_of(found) != ownership):
+            return False
+        return os.pread(file, len(content) + 1, 0) == content
+    finally:
+        os.close(file)
 
 
 def _names(directory: int, path: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from snf_image_helper import cloud_init, dropbear, sshd_config
+from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.scratch import scratch_directory
@@ -22,6 +23,7 @@ from snf_image_shared.job import Job
 from snf_image_shared.process import Limits, ProcessError, run
 
 _PRIVATE = Ownership(mode=0o600)
+_TOKEN = 8  # bytes
 _PUBLIC = Ownership(mode=0o644)
 _SSHD = ("/usr/sbin/sshd", "/sbin/sshd")
 _TIMEOUT = 300.0  # seconds: primes are slow to find under emulation
@@ -60,10 +62,12 @@ def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
     wanted = tuple(key for key in old if key.type)
     if has_sshd and not any(key.type and not key.dropbear for key in old) and guest.is_dir(sshd_config.DIRECTORY):
         wanted += _first_keys(guest)
-    comment = f"root@{job.hostname.partition('.')[0]}"
+    comment = _comment(job)
+    kept = {key.path for key in wanted if job.seed and _has_comment(guest, key, comment)}
+    wanted = tuple(key for key in wanted if key.path not in kept)
     with scratch_directory() as directory:
         made = _make_keys(wanted, comment, directory)
-        _remove_leftovers(guest, old, {key.path for key in wanted})
+        _remove_leftovers(guest, old, {*kept, *(key.path for key in wanted)})
         for key, private in zip(wanted, made, strict=True):
             content = private.read_bytes()
             if key.dropbear:
@@ -71,6 +75,17 @@ def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
             else:
                 guest.write_bytes(key.path, content, ownership=_keep_private(guest, key.path))
                 guest.write_bytes(f"{key.path}.pub", Path(f"{private}.pub").read_bytes(), ownership=_PUBLIC)
+
+
+def _comment(job: Job) -> str:
+    """Tells keys of this deployment from those of any image, so that another run of it leaves them."""
+    token = fresh_bytes(job, "host keys", _TOKEN).hex() if job.seed else ""
+    return f"root@{job.hostname.partition('.')[0]} {token}".rstrip()
+
+
+def _has_comment(guest: Guest, key: HostKey, comment: str) -> bool:
+    public = f"{key.path}.pub"
+    return guest.is_file(key.path) and (guest.read_text(public, missing_ok=True) or "").endswith(f" {comment}\n")
 
 
 def find_host_keys(guest: Guest) -> tuple[HostKey, ...]:

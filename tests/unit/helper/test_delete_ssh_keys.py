@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from snf_image_helper.tasks.delete_ssh_keys import TASK, KeyType, type_of_content
 from unit.helper.disk_images import sh
 from unit.helper.guest_tools import GuestTools
-from unit.helper.guest_trees import guest_in, perform, put, seen, text
+from unit.helper.guest_trees import JOB, guest_in, perform, put, seen, text
 
 pytestmark = pytest.mark.root
 
@@ -208,3 +209,14 @@ def test_every_type_can_be_told_from_a_key_alone(tmp_path: Path) -> None:
     for kind in KeyType:
         make_key(tmp_path, f"/{kind}", "-t", kind)
         assert type_of_content((tmp_path / kind).read_bytes()) is kind
+
+
+def test_the_same_deployment_done_again_leaves_its_keys_and_another_makes_its_own(tmp_path: Path) -> None:
+    path = "/etc/ssh/ssh_host_ed25519_key"
+    make_key(tmp_path, path, "-t", "ed25519")
+    found = []
+    with guest_in(tmp_path) as guest:
+        for seed in ("a1" * 32, "a1" * 32, "b2" * 32):
+            perform(TASK, guest, replace(JOB, seed=seed))
+            found.append(fingerprint(tmp_path, path))
+    assert found[0] == found[1] != found[2]
