@@ -14,6 +14,7 @@ from snf_image_host.disks import InstanceDisk, disks_from_environment
 from snf_image_host.faults import Faults, shown
 from snf_image_host.hostnames import instance_name
 from snf_image_host.image_names import WantedImage
+from snf_image_host.instance_networks import with_instance_network
 from snf_image_host.network_document import configured
 from snf_image_host.nics import nics_from_environment
 from snf_image_host.os_interface import check_api_version
@@ -110,7 +111,8 @@ def _nics(env: Mapping[str, str], settings: Settings, wanted: Parameters, faults
     nics = faults.variable("NIC_*", lambda: nics_from_environment(env, settings), None)
     if nics is None:
         return ()
-    return faults.parameter("network", lambda: configured(nics, wanted.network), nics)
+    cards = with_instance_network(nics, env.get("INSTANCE_NAME", ""), settings.networks_dir)
+    return faults.parameter("network", lambda: configured(cards, wanted.network), cards)
 
 
 def _guest_environment(env: Mapping[str, str], wanted: Parameters) -> dict[str, str]:
