@@ -17,16 +17,16 @@ from pathlib import Path
 from guest_matrix.cases import CASES
 from images.guests import IMAGES
 from images.stacks import STACKS
-from phony_guests import IMMUTABLE, MUTABLE, PHONY, Phony
+from phony_guests import PHONY, Phony
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs/guests.md"
 BOOTED, TREE, TOOL = PROOFS = ("booted", "tree", "tool")
 _MARKER = "pytest.mark.guest"
 _MATRIX = "vm/test_guests.py::test_a_debian_instance_is_what_was_ordered"
-_REGISTRIES = {"PHONY": PHONY, "MUTABLE": MUTABLE, "IMMUTABLE": IMMUTABLE}
-# They show that the trees are trees, not what becomes of them.
-_ABOUT_TREES = "unit/helper/test_phony_guests.py"
+# What all tasks together change in a tree, with cloud-init and without; other tests name the trees that they are about.
+_GOLDEN = PROJECT / "tests/golden/phony"
+_GOLDEN_TEST = "unit/helper/test_phony_tasks.py::test_what_the_tasks_change_is_golden"
 _NAMES = {
     **{"centos": "CentOS", "amazon": "Amazon Linux", "rocky": "Rocky Linux", "sles": "SLES", "arch": "Arch Linux"},
     **{"opensuse-leap": "openSUSE Leap", "opensuse-tumbleweed": "openSUSE Tumbleweed", "nixos": "NixOS"},
@@ -80,7 +80,7 @@ class Line:
 def lines() -> list[Line]:
     """All lines in order. Raises ValueError for a marker that is no line of the table."""
     found = {*_marked_lines(), *_booted_lines(), *_tree_lines()}
-    return sorted(found, key=lambda line: (line.family.lower(), line.version, PROOFS.index(line.proven), line))
+    return sorted(found, key=_order)
 
 
 def page(listed: Sequence[Line]) -> str:
@@ -106,6 +106,11 @@ def markers(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                         yield statement.name, said
 
 
+def _order(line: Line) -> tuple[str, list[int], int, Line]:
+    numbers = [int(number) for number in re.findall(r"\d+", line.version)]
+    return line.family.lower(), numbers, PROOFS.index(line.proven), line
+
+
 def _marked_lines() -> Iterator[Line]:
     for path in sorted((PROJECT / "tests").rglob("test_*.py")):
         for name, said in markers(path):
@@ -124,25 +129,21 @@ def _booted_lines() -> Iterator[Line]:
 
 
 def _tree_lines() -> Iterator[Line]:
+    for path in sorted(_GOLDEN.glob("*.txt")):
+        name = path.stem if path.stem in PHONY else path.stem.removesuffix("-cloud-init")
+        yield _tree_line(PHONY[name], _GOLDEN_TEST)
     for path in sorted((PROJECT / "tests").rglob("test_*.py")):
-        file = str(path.relative_to(PROJECT / "tests"))
-        if file == _ABOUT_TREES or "phony_guests" not in (text := path.read_text(encoding="utf-8")):
-            continue
-        for statement in ast.parse(text).body:
+        text = path.read_text(encoding="utf-8")
+        for statement in ast.parse(text).body if "phony_guests" in text else ():
             if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):
-                for guest in _trees_of(statement):
-                    family, version = _name(guest.name)
-                    yield Line(family, version, _stack(guest), "not started", TREE, f"{file}::{statement.name}")
+                named = {node.value for node in ast.walk(statement) if isinstance(node, ast.Constant)}
+                for guest in (PHONY[name] for name in PHONY if name in named):
+                    yield _tree_line(guest, f"{path.relative_to(PROJECT / 'tests')}::{statement.name}")
 
 
-def _trees_of(test: ast.FunctionDef) -> Iterator[Phony]:
-    """The trees that the test is parametrised with."""
-    for decorator in test.decorator_list:
-        for node in ast.walk(decorator):
-            if isinstance(node, ast.Name) and node.id in _REGISTRIES:
-                yield from _REGISTRIES[node.id].values()
-            elif isinstance(node, ast.Constant) and node.value in PHONY:
-                yield PHONY[str(node.value)]
+def _tree_line(guest: Phony, test: str) -> Line:
+    family, version = _name(guest.name)
+    return Line(family, version, _stack(guest), "not started", TREE, test)
 
 
 def _name(phony: str) -> tuple[str, str]:
