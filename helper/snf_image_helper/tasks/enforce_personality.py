@@ -20,20 +20,32 @@ _DIRECTORY_MODE = 0o750
 
 
 def enforce_personality(guest: Guest, job: Job, report: Reporter) -> None:
-    """An existing file is replaced, owner and mode included. Raises GuestError naming the file that cannot be put."""
+    """An existing file is replaced, owner and mode included. Raises GuestError naming the file that cannot be put.
+
+    All contents and owners are checked before the first file is written.
+    """
     if job.wishes.flag("CLOUD_INIT"):
         cloud_init_files.leave_personality(guest, job, {file: contents(file) for file in job.personality})
         return
-    for file in job.personality:
-        content = contents(file)
-        try:
-            uid, gid = owner_ids(guest, file.owner, file.group)
-        except GuestError as error:
-            raise GuestError(f"OS parameter img_personality: {file.path}: {error}") from error
-        directory = file.path.rpartition("/")[0]
+    wanted = [(file.path, contents(file), _ownership(guest, file)) for file in job.personality]
+    for path, content, ownership in wanted:
+        directory = path.rpartition("/")[0]
         if directory:
-            guest.make_directory(directory, _DIRECTORY_MODE, uid, gid)
-        guest.write_bytes(file.path, content, ownership=Ownership(uid, gid, file.mode & 0o7777))
+            guest.make_directory(directory, _DIRECTORY_MODE, ownership.uid, ownership.gid)
+        if not _is_there(guest, path, content, ownership):
+            guest.write_bytes(path, content, ownership=ownership)
+
+
+def _ownership(guest: Guest, file: PersonalityFile) -> Ownership:
+    try:
+        uid, gid = owner_ids(guest, file.owner, file.group)
+    except GuestError as error:
+        raise GuestError(f"OS parameter img_personality: {file.path}: {error}") from error
+    return Ownership(uid, gid, file.mode & 0o7777)
+
+
+def _is_there(guest: Guest, path: str, content: bytes, ownership: Ownership) -> bool:
+    return guest.is_file(path) and guest.ownership(path) == ownership and guest.head(path, len(content) + 1) == content
 
 
 def contents(file: PersonalityFile) -> bytes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def file(path: str, content: bytes = b"hello\n", **members: str | int | None) ->
     return replace(JOB, personality=(replace(given, **members),))  # type: ignore[arg-type]
 
 
+@pytest.mark.row(161)
 def test_a_file_gets_its_content_owner_and_mode_and_its_new_directories_are_private(tmp_path: Path) -> None:
     with guest_in(tmp_path, ACCOUNTS) as guest:
         perform(enforce_personality.TASK, guest, file("/srv/a/b", b"\0\xff", owner="user", group="adm", mode=0o640))
@@ -34,12 +36,14 @@ def test_a_file_gets_its_content_owner_and_mode_and_its_new_directories_are_priv
         assert seen(guest, "/srv") == seen(guest, "/srv/a") == (1000, 4, 0o750)
 
 
+@pytest.mark.row(161)
 def test_without_owner_and_mode_a_file_is_roots_and_read_only(tmp_path: Path) -> None:
     with guest_in(tmp_path) as guest:
         perform(enforce_personality.TASK, guest, file("/f"))
         assert seen(guest, "/f") == (0, 0, 0o440)
 
 
+@pytest.mark.row(163)
 def test_an_existing_file_is_replaced_with_its_owner_and_mode(tmp_path: Path) -> None:
     with guest_in(tmp_path, {"/etc/motd": "old\n"}) as guest:
         guest.chown("/etc/motd", 5, 5)
@@ -48,6 +52,7 @@ def test_an_existing_file_is_replaced_with_its_owner_and_mode(tmp_path: Path) ->
         assert seen(guest, "/etc/motd") == (0, 0, 0o7644)
 
 
+@pytest.mark.row(164)
 @pytest.mark.parametrize("path", ["/../../x", "/etc/../../x", "/loop/x"])
 def test_a_path_never_leaves_the_guest(tmp_path: Path, path: str) -> None:
     with guest_in(tmp_path / "guest", {"/etc/motd": ""}) as guest:
@@ -57,6 +62,7 @@ def test_a_path_never_leaves_the_guest(tmp_path: Path, path: str) -> None:
         assert [entry.name for entry in tmp_path.iterdir()] == ["guest"]
 
 
+@pytest.mark.row(162, 163)
 @pytest.mark.parametrize(
     ("job", "message"),
     [
@@ -70,6 +76,47 @@ def test_a_path_never_leaves_the_guest(tmp_path: Path, path: str) -> None:
 def test_what_cannot_be_put_is_an_error_that_names_the_file(tmp_path: Path, job: Job, message: str) -> None:
     with guest_in(tmp_path, {"/etc/motd": "", **ACCOUNTS}) as guest, pytest.raises(GuestError, match=message):
         perform(enforce_personality.TASK, guest, job)
+
+
+@pytest.mark.row(161)
+def test_a_large_file_arrives_whole(tmp_path: Path) -> None:
+    content = os.urandom(6 << 20)
+    with guest_in(tmp_path) as guest:
+        perform(enforce_personality.TASK, guest, file("/srv/large", content))
+        assert (tmp_path / "srv/large").read_bytes() == content
+
+
+@pytest.mark.row(161)
+@pytest.mark.parametrize(
+    ("owner", "group", "ids"), [("7", "8", (7, 8)), ("user", None, (1000, 0)), (None, "adm", (0, 4))]
+)
+def test_owners_are_names_of_the_guest_or_numbers(
+    tmp_path: Path, owner: str | None, group: str | None, ids: tuple[int, int]
+) -> None:
+    with guest_in(tmp_path, ACCOUNTS) as guest:
+        perform(enforce_personality.TASK, guest, file("/f", owner=owner, group=group))
+        assert seen(guest, "/f")[:2] == ids
+
+
+def test_a_second_time_no_file_is_written(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {"/same": "hello\n", "/longer": "hello\nmore\n"}) as guest:
+        for path in ("/same", "/longer"):
+            guest.chmod(path, 0o440)
+        before = [(tmp_path / name).stat().st_ino for name in ("same", "longer")]
+        perform(enforce_personality.TASK, guest, file("/same"))
+        perform(enforce_personality.TASK, guest, file("/longer"))
+        after = [(tmp_path / name).stat().st_ino for name in ("same", "longer")]
+        assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+        assert guest.changed == {"/longer"}
+
+
+@pytest.mark.row(162)
+def test_one_unknown_owner_keeps_all_files_from_being_written(tmp_path: Path) -> None:
+    job = replace(JOB, personality=(*file("/good").personality, *file("/bad", owner="ghost").personality))
+    with guest_in(tmp_path, ACCOUNTS) as guest:
+        with pytest.raises(GuestError, match="/bad: the user 'ghost'"):
+            perform(enforce_personality.TASK, guest, job)
+        assert not guest.changed
 
 
 def test_the_first_boots_script_installs_the_files_and_removes_everything(tmp_path: Path) -> None:

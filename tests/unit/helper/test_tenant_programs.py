@@ -26,6 +26,7 @@ def encoded(script: str) -> str:
     return base64.encodebytes(f"#!/bin/sh\n{script}\n".encode()).decode()
 
 
+@pytest.mark.row(165)
 def test_a_custom_task_sees_the_guest_and_its_environment(tmp_path: Path) -> None:
     job = replace(
         JOB,
@@ -60,6 +61,7 @@ def test_a_property_too_long_for_an_environment_hinders_nobody(tmp_path: Path) -
         assert guest.exists("/ran")
 
 
+@pytest.mark.row(165)
 def test_a_failing_custom_task_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     with guest_in(tmp_path) as guest, pytest.raises(ProcessError, match="failed with status 7: no luck") as caught:
         perform(TASK, guest, CUSTOM_TASK=encoded("echo no luck >&2; exit 7"))
@@ -119,16 +121,19 @@ def calls(root: Path, job: Job = ALLOWED) -> list[str]:
         return text(guest, "/calls").split()
 
 
+@pytest.mark.row(166)
 def test_status_101_runs_the_task_between_two_calls(tmp_path: Path) -> None:
     override(tmp_path, '[ "$1" = post-exec ] || exit 101')
     assert calls(tmp_path) == ["pre-exec", "task", "post-exec"]
 
 
+@pytest.mark.row(166)
 def test_status_0_takes_the_place_of_the_task(tmp_path: Path) -> None:
     override(tmp_path, "exit 0")
     assert calls(tmp_path) == ["pre-exec"]
 
 
+@pytest.mark.row(166)
 @pytest.mark.parametrize(
     ("script", "stage"), [("exit 3", "pre-exec"), ('[ "$1" = post-exec ] && exit 4; exit 101', "post-exec")]
 )
@@ -138,6 +143,7 @@ def test_any_other_status_fails_the_task(tmp_path: Path, script: str, stage: str
         calls(tmp_path)
 
 
+@pytest.mark.row(166)
 def test_nothing_of_the_image_runs_unless_it_is_allowed(tmp_path: Path) -> None:
     override(tmp_path, "exit 0")
     assert calls(tmp_path, JOB) == ["task"]
