@@ -104,6 +104,7 @@ def deploy(name: str, provider: Provider, cache: Path, directory: Path) -> Deplo
     return Deployed(name, disk, image, swap, outcome)
 
 
+@pytest.mark.row(119, 120, 121, 122, 123)
 def test_the_partition_table_is_sound_and_the_last_partition_reaches_the_swap(deployed: Deployed) -> None:
     check_table(deployed.disk)
     before, after = partition_table(deployed.image), partition_table(deployed.disk)

@@ -58,6 +58,7 @@ def swap_uuid(device: str) -> str:
     return found.uuid
 
 
+@pytest.mark.row(132)
 @pytest.mark.root
 def test_the_partition_becomes_swap_and_fstab_names_it(tmp_path: Path) -> None:
     with guest_with_disks(tmp_path) as guest:
@@ -66,6 +67,7 @@ def test_the_partition_becomes_swap_and_fstab_names_it(tmp_path: Path) -> None:
     assert fstab == f"{FSTAB}UUID={uuid}\tnone\tswap\tsw\t0\t0\n"
 
 
+@pytest.mark.row(133)
 @pytest.mark.root
 def test_a_letter_takes_the_whole_disk_whatever_it_held(tmp_path: Path) -> None:
     with guest_with_disks(tmp_path) as guest:
@@ -108,6 +110,7 @@ def test_without_the_property_it_is_skipped() -> None:
     assert TASK.skip(job()) == "the property SWAP is not set"
 
 
+@pytest.mark.row(133, 134)
 @pytest.mark.parametrize(
     ("swap", "word"),
     [("a", "the image itself"), ("c", "disk c"), ("2:05", "neither"), ("file:0", "neither"), ("file:", "neither")],

@@ -85,6 +85,7 @@ def test_a_root_that_the_properties_name_needs_no_more_than_a_directory_for_its_
         assert find(disk, OSFAMILY="linux", ROOT_PARTITION="2")[0] == System(OsFamily.LINUX, 2)
 
 
+@pytest.mark.row(112)
 @pytest.mark.parametrize("label", ["dos", "gpt"])
 def test_a_linux_root_is_found_with_two_warnings(tmp_path: Path, label: str) -> None:
     with planted(tmp_path / "d", f"label: {label}\nsize=20480\nsize=20480\n", TWO, {2: "ext4"}) as disk:
@@ -114,6 +115,7 @@ def test_a_root_of_another_gpt_type_is_found(tmp_path: Path) -> None:
         assert find(disk)[0] == System(OsFamily.LINUX, 1)
 
 
+@pytest.mark.row(115)
 def test_a_partition_name_with_blanks_brings_no_warning(tmp_path: Path) -> None:
     with planted(tmp_path / "d", 'label: gpt\nsize=20480,name="a b  c"\n', {1: EXT4}, {1: "ext4"}) as disk:
         assert len(find(disk)[1].warnings) == 2
@@ -219,6 +221,7 @@ def test_a_family_nobody_knows_is_refused_with_the_choices(tmp_path: Path) -> No
         find(disk, OSFAMILY="beos", ROOT_PARTITION="1")
 
 
+@pytest.mark.row(138)
 @pytest.mark.parametrize("number", ["3", "0", "one", "1 ", "-1", "2", "\u0661"])
 def test_a_root_that_is_no_partition_is_refused_with_the_choices(tmp_path: Path, number: str) -> None:
     script = "label: dos\nstart=2048,size=4096\nstart=8192,size=40960,type=5\nstart=10240,size=4096\n"

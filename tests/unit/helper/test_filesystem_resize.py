@@ -57,6 +57,7 @@ def ext_mib(device: str) -> int:
     return int(count) * int(size) // MIB
 
 
+@pytest.mark.row(125)
 @pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4"])
 def test_ext_grows_keeps_its_uuid_and_stays_clean(tmp_path: Path, kind: str) -> None:
     with image(tmp_path / "d", "label: dos\nsize=40960\n", {1: (f"mkfs.{kind}", "-q")}, grow_to=300) as disk:
@@ -70,6 +71,7 @@ def test_ext_grows_keeps_its_uuid_and_stays_clean(tmp_path: Path, kind: str) -> 
         assert listener.warnings == []
 
 
+@pytest.mark.row(129)
 def test_xfs_grows_while_mounted(tmp_path: Path) -> None:
     script = "label: gpt\nsize=700000\n"
     with image(tmp_path / "d", script, {1: ("mkfs.xfs", "-q")}, mib=400, grow_to=600) as disk:
@@ -81,6 +83,7 @@ def test_xfs_grows_while_mounted(tmp_path: Path) -> None:
             assert os.statvfs(place).f_blocks * os.statvfs(place).f_frsize > 500 * MIB
 
 
+@pytest.mark.row(129)
 def test_btrfs_grows_while_mounted_in_a_subvolume(tmp_path: Path) -> None:
     with image(tmp_path / "d", "label: gpt\nsize=262144\n", {1: ("mkfs.btrfs", "-q")}, mib=160, grow_to=300) as disk:
         disk.reload()
@@ -149,6 +152,7 @@ def ext4(tmp_path: Path) -> str:
     return path
 
 
+@pytest.mark.row(128)
 def test_eatmydata_is_left_out_when_flushes_are_asked_for(ext4: str, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = Path(ext4).parent / "bin"
     programs.mkdir()
@@ -164,6 +168,7 @@ def test_eatmydata_is_left_out_when_flushes_are_asked_for(ext4: str, monkeypatch
     assert ext_mib(ext4) == 64
 
 
+@pytest.mark.row(126)
 def test_a_journal_is_replayed_with_a_warning(tmp_path: Path) -> None:
     with image(tmp_path / "d", "label: dos\nsize=40960\n", {1: ("mkfs.ext4", "-q")}, grow_to=100) as disk:
         disk.reload()
@@ -179,6 +184,7 @@ def test_a_journal_is_replayed_with_a_warning(tmp_path: Path) -> None:
         assert sh("e2fsck", "-fn", device)
 
 
+@pytest.mark.row(127)
 def test_what_e2fsck_repairs_by_itself_is_a_warning(ext4: str) -> None:
     sh("debugfs", "-w", "-R", "sif / links_count 9", ext4)
     (warning,) = grow_ext(ext4, durable=False)
@@ -186,6 +192,7 @@ def test_what_e2fsck_repairs_by_itself_is_a_warning(ext4: str) -> None:
     assert sh("e2fsck", "-fn", ext4)
 
 
+@pytest.mark.row(127)
 def test_what_e2fsck_leaves_to_people_ends_it_with_its_finding(ext4: str) -> None:
     sh("debugfs", "-w", "-R", "clri /", ext4)
     with pytest.raises(GuestError, match=r"e2fsck failed with status 4.*run e2fsck -f on the image"):

@@ -69,6 +69,7 @@ def kernel_sectors(disk: Disk, number: int) -> int:
     return int(Path(f"/sys/block/{name}/{name}p{number}/size").read_text())
 
 
+@pytest.mark.row(119)
 def test_a_primary_partition_grows(tmp_path: Path) -> None:
     with enlarged(tmp_path / "d", "label: dos\nstart=2048,size=4096,bootable\nstart=8192,size=4096\n") as disk:
         fix(disk)
@@ -88,6 +89,7 @@ def test_boot_code_and_disk_signature_stay(tmp_path: Path) -> None:
     assert path.read_bytes()[:446] == before
 
 
+@pytest.mark.row(121)
 def test_a_logical_partition_grows_with_its_container(tmp_path: Path) -> None:
     script = (
         "label: dos\nstart=2048,size=4096\nstart=8192,size=40960,type=5\nstart=10240,size=4096\nstart=16384,size=8192\n"
@@ -102,6 +104,7 @@ def test_a_logical_partition_grows_with_its_container(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.row(123)
 def test_a_primary_numbered_after_the_container_is_not_mistaken_for_the_last(tmp_path: Path) -> None:
     path = tmp_path / "d"
     places = ("1 : start=8192,size=40960,type=5", "3 : start=2048,size=4096", "5 : start=10240,size=4096")
@@ -111,6 +114,7 @@ def test_a_primary_numbered_after_the_container_is_not_mistaken_for_the_last(tmp
         assert found(disk) == {1: (8192, LAST, "5"), 3: (2048, 6143, "83"), 5: (10240, LAST, "83")}
 
 
+@pytest.mark.row(120, 122)
 def test_a_gpt_grows_and_keeps_every_identity(tmp_path: Path) -> None:
     path = tmp_path / "d"
     table_of(path, GPT.format(device=path), 150)
@@ -133,6 +137,7 @@ def test_a_gpt_whose_last_partition_stays_still_gets_its_backup_moved(tmp_path: 
         assert "EFI system" in listener.warnings[0]
 
 
+@pytest.mark.row(132)
 def test_swap_on_gpt_is_made_under_its_number(tmp_path: Path) -> None:
     with enlarged(tmp_path / "d", "label: gpt\nsize=4096\n") as disk:
         fix(disk, SWAP="15:16")
@@ -144,6 +149,7 @@ def test_swap_on_gpt_is_made_under_its_number(tmp_path: Path) -> None:
         assert "No problems found" in sh("sgdisk", "--verify", disk.device)
 
 
+@pytest.mark.row(132)
 def test_primary_swap_is_made_under_its_number(tmp_path: Path) -> None:
     with enlarged(tmp_path / "d", "label: dos\nsize=4096\n") as disk:
         fix(disk, SWAP="3:16")
@@ -151,6 +157,7 @@ def test_primary_swap_is_made_under_its_number(tmp_path: Path) -> None:
         assert found(disk) == {1: (2048, start - 1, "83"), 3: (start, LAST, "82")}
 
 
+@pytest.mark.row(132)
 def test_logical_swap_gets_its_container(tmp_path: Path) -> None:
     with enlarged(tmp_path / "d", "label: dos\nsize=4096\n") as disk:
         fix(disk, SWAP="5:16")
@@ -165,6 +172,7 @@ def test_logical_swap_follows_a_logical_partition(tmp_path: Path) -> None:
         assert found(disk) == {1: (8192, LAST, "5"), 5: (10240, start - 2049, "83"), 6: (start, LAST, "82")}
 
 
+@pytest.mark.row(137)
 def test_disks_of_4096_byte_sectors_work(tmp_path: Path) -> None:
     path = tmp_path / "d"
     path.write_bytes(b"")
@@ -180,6 +188,7 @@ def test_disks_of_4096_byte_sectors_work(tmp_path: Path) -> None:
         assert "No problems found" in sh("sgdisk", "--verify", disk.device)
 
 
+@pytest.mark.row(137)
 def test_an_image_made_for_other_sectors_is_refused(tmp_path: Path) -> None:
     with (
         enlarged(tmp_path / "d", "label: gpt\nsize=4096\n", sector_size=4096) as disk,
@@ -188,6 +197,7 @@ def test_an_image_made_for_other_sectors_is_refused(tmp_path: Path) -> None:
         fix(disk)
 
 
+@pytest.mark.row(136)
 def test_an_msdos_table_ends_at_two_tib(tmp_path: Path) -> None:
     with enlarged(tmp_path / "d", "label: dos\nsize=4096\n", mib=3 << 20) as disk:
         listener = fix(disk)

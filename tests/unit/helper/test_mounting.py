@@ -59,6 +59,7 @@ def mount_all(disk: Disk, system: System = ROOT) -> tuple[dict[str, int], Listen
     return found, listener
 
 
+@pytest.mark.row(138)
 def test_a_root_is_mounted_and_unmounted_with_its_events(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "LABEL=x / ext4 defaults 0 1\n") as disk:
         found, listener = mount_all(disk)
@@ -72,6 +73,7 @@ def test_a_root_is_mounted_and_unmounted_with_its_events(tmp_path: Path) -> None
     assert listener.warnings == []
 
 
+@pytest.mark.row(139, 140)
 @pytest.mark.parametrize(
     "name",
     [
@@ -115,6 +117,7 @@ def test_msdos_partuuids_are_understood(tmp_path: Path) -> None:
         assert mount_all(disk)[0] == {"/": 1, "/boot": 2}
 
 
+@pytest.mark.row(139)
 def test_parents_are_mounted_first_and_unmounted_last(tmp_path: Path) -> None:
     fstab = "LABEL=part\\0403 /boot/efi ext4\nLABEL=part\\0402 /boot ext4\n"
     with guest_image(tmp_path / "d", fstab, ("boot",)) as disk:
@@ -131,12 +134,14 @@ def test_what_is_written_below_a_mount_point_lands_on_its_partition(tmp_path: Pa
             assert (place / "hello").read_text() == "there\n"
 
 
+@pytest.mark.row(142)
 @pytest.mark.parametrize("fstab", ["", "# only a comment\n", "proc /proc proc\n/dev/sda2 none swap sw\n"])
 def test_a_fstab_without_mounts_is_fine(tmp_path: Path, fstab: str) -> None:
     with guest_image(tmp_path / "d", fstab) as disk:
         assert mount_all(disk)[0] == {"/": 1}
 
 
+@pytest.mark.row(142)
 def test_a_missing_fstab_is_a_warning(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "") as disk:
         with filled(disk.partition_device(1), "ext4") as place:
@@ -146,11 +151,13 @@ def test_a_missing_fstab_is_a_warning(tmp_path: Path) -> None:
     assert "no /etc/fstab" in listener.warnings[0]
 
 
+@pytest.mark.row(141)
 def test_noauto_is_respected(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "UUID={uuid2} /boot ext4 noauto\nUUID=dead /x ext4 noauto\n", ("boot",)) as disk:
         assert mount_all(disk)[0] == {"/": 1}
 
 
+@pytest.mark.row(141)
 def test_nofail_makes_a_failure_a_warning(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "UUID=dead /boot ext4 nofail,x-foo\n", ("boot",)) as disk:
         found, listener = mount_all(disk)
@@ -215,6 +222,7 @@ def test_device_nodes_and_set_uid_programs_of_the_guest_are_dead(tmp_path: Path)
         assert all(flag & os.ST_NODEV and flag & os.ST_NOSUID for flag in flags)
 
 
+@pytest.mark.row(144)
 def test_an_error_in_the_body_wins_and_everything_is_unmounted(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "UUID={uuid2} /boot ext4\n", ("boot",)) as disk:
         listener = Listener()
@@ -251,6 +259,7 @@ def test_a_file_system_that_turns_read_only_meanwhile_is_an_error(tmp_path: Path
         sh("mount", "-o", "remount,ro", TARGET)
 
 
+@pytest.mark.row(138)
 def test_a_root_without_etc_is_refused(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "") as disk, pytest.raises(GuestError, match="no directory /etc"):
         mount_all(disk, System(OsFamily.LINUX, 2))
@@ -314,6 +323,7 @@ def test_a_btrfs_root_is_found_in_any_subvolume(tmp_path: Path, subvolume: str, 
         assert marked(guest) == "ID=test\n"
 
 
+@pytest.mark.row(141)
 def test_fstab_chooses_the_subvolumes(tmp_path: Path) -> None:
     fstab = "LABEL=pool / btrfs subvol=/@,compress=zstd:1\nLABEL=pool /home btrfs compress=zstd:1,subvol=@home\n"
     with btrfs_image(tmp_path / "d", fstab, "@") as disk:

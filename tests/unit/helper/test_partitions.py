@@ -208,6 +208,7 @@ def test_swap_is_a_partition_or_the_letter_of_a_disk(text: str, meaning: SwapPar
     assert parse_swap(text) == meaning
 
 
+@pytest.mark.row(134)
 @pytest.mark.parametrize(
     "text", ["", "a", "bb", "B", "2", "2:", ":5", "02:5", "2:05", "0:5", "2:0", "2:5\n", "٢:5", "-1:5"]
 )
