@@ -26,15 +26,19 @@ LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
 # Those that take longest begin first, so that no lane is left alone with them.
 _LONGEST = ("test_layouts.py", "test_failures.py", "test_guests.py", "test_disks.py")
+# The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
-mount --bind "$1" /tmp
-mount -t tmpfs -o mode=1777 tmp /var/tmp
+mkdir -m 1777 "$1/tmp" "$1/var"
+mount --bind "$1/tmp" /tmp
+mount --bind "$1/var" /var/tmp
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t tmpfs -o mode=755 run /run
 mkdir -m 1777 /run/lock
 mkdir -p "$2"
 shift 2
-exec "$@"
+status=0
+"$@" || status=$?
+exit $status
 """
 
 
@@ -111,7 +115,7 @@ def _work(waiting: queue.SimpleQueue[Job], number: int, outcomes: list[Outcome])
 def _private_directory() -> Iterator[Path]:
     """On a disk: images of many GiB lie in there."""
     directory = Path(tempfile.mkdtemp(prefix="lane-", dir="/var/tmp"))
-    directory.chmod(0o1777)
+    directory.chmod(0o755)
     try:
         yield directory
     finally:
