@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snf_image_helper import fstab
+from snf_image_helper.distros import Distro
 from snf_image_helper.guest import READ_LIMIT
 from snf_image_helper.host_names import Renaming
 from snf_image_helper.network import Renderer, decide, facts_for
 from snf_image_helper.passwords import LOGIN_DEFS, Method, method_of
 from snf_image_helper.rename import rename_guest
-from snf_image_helper.tasks import assign_hostname
+from snf_image_helper.tasks import assign_hostname, change_password
 from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Secrets
 from unit.helper.disk_images import Listener
 from unit.helper.guest_trees import JOB, guest_in, perform, text
 
@@ -73,3 +76,68 @@ def test_a_package_without_version_is_no_new_one_however_often_it_is_there(tmp_p
 def test_an_fstab_that_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(GuestError, match="shorten it"):
         fstab.parse("a /b c\n" * 100_000)
+
+
+MANY = 1_000_000
+ROOT = "root:x:0:0:root:/root:/bin/sh\n"
+SHADOW = "root:*:19000:0:99999:7:::\n"
+# What is odd, and what is in its place afterwards; the account that is asked for is in each of them.
+ODD_PASSWD = {
+    "no newline": ROOT.rstrip("\n"),
+    "NULs": f"a\0b:x:1:1::/:/bin/sh\n\0\n{ROOT}",
+    "a second root": f"{ROOT}root:x:1:1:second:/elsewhere:/bin/sh\n",
+    "many lines": ROOT + "x" * 3 + ("\n" * MANY),
+    "no UTF-8": f"caf\udce9:x:1:1:\udcff:/:/bin/sh\n{ROOT}",
+    "carriage returns": ROOT + "dos:x:1:1::/:/bin/sh\r\n",
+}
+
+
+@pytest.mark.row(198)
+@pytest.mark.parametrize("kind", ODD_PASSWD)
+def test_an_odd_passwd_still_has_its_root_and_stays_as_it_is(tmp_path: Path, kind: str) -> None:
+    passwd = ODD_PASSWD[kind]
+    with guest_in(tmp_path, {"/etc/passwd": passwd, "/etc/shadow": SHADOW}) as guest:
+        job = replace(JOB, secrets=Secrets(password="secret"))
+        perform(change_password.TASK, guest, job)
+        assert (tmp_path / "etc/passwd").read_bytes() == passwd.encode("utf-8", "surrogateescape")
+        assert text(guest, "/etc/shadow").startswith("root:$")
+        assert not guest.exists("/elsewhere")
+
+
+@pytest.mark.row(198)
+@pytest.mark.parametrize(
+    ("shadow", "rest"),
+    [
+        (SHADOW.rstrip("\n"), ""),
+        (SHADOW + "\0:\0\n", "\0:\0\n"),
+        (SHADOW + "\n" * MANY, "\n" * MANY),
+        (SHADOW + "caf\udce9:*:1::::::\n", "caf\udce9:*:1::::::\n"),
+    ],
+)
+def test_an_odd_shadow_keeps_what_is_not_the_users_own(tmp_path: Path, shadow: str, rest: str) -> None:
+    with guest_in(tmp_path, {"/etc/passwd": ROOT, "/etc/shadow": shadow}) as guest:
+        perform(change_password.TASK, guest, replace(JOB, secrets=Secrets(password_hash="$6$salt$hash")))
+        changed = text(guest, "/etc/shadow")
+        assert changed.startswith("root:$6$salt$hash:")
+        assert changed.partition("\n")[2] == rest
+
+
+@pytest.mark.row(197, 198)
+@pytest.mark.parametrize(
+    "release",
+    [
+        "ID=$(reboot)\nPRETTY_NAME=`reboot`\n",
+        'ID="\x1b]0;owned\x07\x1b[2J"\nNAME=\x9b31m\n',
+        'NAME="' + "x" * 1_000_000 + '"\nID=' + "y" * 1_000_000 + "\n",
+        "ID=debian\0; reboot\n",
+        "\n" * MANY,
+        "ID=\nID_LIKE=" + "debian " * 100_000 + "\n",
+    ],
+)
+def test_an_os_release_is_only_text_and_little_of_it_is_shown(tmp_path: Path, release: str) -> None:
+    with guest_in(tmp_path, {"/etc/os-release": release}) as guest:
+        found = Distro.of(guest)
+        for shown in (found.name, found.version):
+            assert len(shown) <= 128
+            assert shown.isascii()
+            assert shown == "" or shown.isprintable()
