@@ -2,7 +2,6 @@
 """What tasks leave for cloud-init under CLOUD_INIT: drop-ins, the NoCloud seed, scripts for the first boot.
 
 Documents are written as JSON, which every YAML reader takes: no quoting rules, nothing a value could break out of.
-What is there already is not written again.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ def write_configuration(guest: Guest, task: str, members: Mapping[str, Json], mo
     Raises GuestError when the guest has no cloud-init.
     """
     path = f"{drop_ins(guest)}/{PREFIX}{task}.cfg"
-    put(guest, path, as_text(members), Ownership(mode=mode))
+    guest.write_text(path, as_text(members), ownership=Ownership(mode=mode))
     return path
 
 
@@ -95,11 +94,12 @@ def meta_data(guest: Guest) -> dict[str, Json]:
         return {}  # left by the image's previous life
 
 
-def write_seed(guest: Guest, name: str, text: str | bytes) -> None:
+def write_seed(guest: Guest, name: str, content: str | bytes) -> None:
     """Write a file of the seed, readable by root alone."""
     path = seed_path(guest, name)
     guest.make_directory(path.rpartition("/")[0])
-    put(guest, path, text, PRIVATE)
+    written = content.encode() if isinstance(content, str) else content
+    guest.write_bytes(path, written, ownership=PRIVATE)
 
 
 def scripts_directory(guest: Guest) -> str:
@@ -115,15 +115,7 @@ def write_script(guest: Guest, name: str, lines: Sequence[str], *, debug: bool) 
     path = f"{scripts_directory(guest)}/{name}"
     guest.make_directory(scripts_directory(guest))
     text = "\n".join(("#!/bin/sh", "# Written by snf-image.", "set -e", *lines, f"rm -f -- {quote(path)}", ""))
-    put(guest, path, text, Ownership(mode=0o600 if debug else 0o700))
-
-
-def put(guest: Guest, path: str, content: str | bytes, ownership: Ownership) -> None:
-    """Write a file unless it is there with this content, owner and mode."""
-    written = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    same = guest.is_file(path) and not guest.is_link(path) and guest.ownership(path) == ownership
-    if not (same and guest.read_bytes(path, limit=max(len(written), 1 << 22)) == written):
-        guest.write_bytes(path, written, ownership=ownership)
+    guest.write_text(path, text, ownership=Ownership(mode=0o600 if debug else 0o700))
 
 
 def deployment(job: Job) -> str:

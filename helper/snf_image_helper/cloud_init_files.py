@@ -37,7 +37,7 @@ def leave_personality(guest: Guest, job: Job, contents: Mapping[PersonalityFile,
     guest.make_directory(STORE, 0o700)
     lines = [f"store={cloud_init.quote(STORE)}", *_INSTALL.split("\n")]
     for number, (file, content) in enumerate(contents.items()):
-        cloud_init.put(guest, f"{STORE}/{number}", content, cloud_init.PRIVATE)
+        guest.write_bytes(f"{STORE}/{number}", content, ownership=cloud_init.PRIVATE)
         words = (str(number), file.owner or "0", file.group or "0", f"{file.mode & 0o7777:04o}", file.path)
         lines.append(f"put {' '.join(map(cloud_init.quote, words))}")
     cloud_init.write_script(guest, "snf-image-personality.sh", lines, debug=job.cloud_init_debug)

@@ -15,7 +15,7 @@ from pathlib import Path
 from snf_image_helper.cloud_init_documents import LABEL
 from snf_image_helper.disk import Disk
 from snf_image_helper.filesystems import probe
-from snf_image_helper.partition_writing import append, move_backup
+from snf_image_helper.partition_writing import append
 from snf_image_helper.partitions import MAX_GPT_NUMBER, MIB, Partition, PartitionTable, TableKind
 from snf_image_helper.scratch import scratch_directory
 from snf_image_shared.errors import GuestError
@@ -39,7 +39,6 @@ def put_seed(disk: Disk, documents: Mapping[str, bytes]) -> None:
     partition = _existing(disk)
     if partition is None:
         partition = placed(disk.require_table(), disk.sectors, size)
-        move_backup(disk)
         append(disk, partition)
         disk.reload()
     elif partition.size * disk.sector_size < size * MIB:
@@ -49,10 +48,8 @@ def put_seed(disk: Disk, documents: Mapping[str, bytes]) -> None:
         )
     new = file_system(documents, size, disk.sector_size)
     with Path(disk.partition_device(partition.number)).open("r+b") as device:
-        if device.read(len(new)) != new:
-            device.seek(0)
-            device.write(new)
-            os.fsync(device.fileno())
+        device.write(new)
+        os.fsync(device.fileno())
 
 
 def file_system(documents: Mapping[str, bytes], mib: int, sector_size: int) -> bytes:

@@ -50,7 +50,7 @@ def initialize_datasource(guest: Guest, job: Job, report: Reporter) -> None:
     pin_seed(guest, f"{cloud_init.PREFIX}{_NAME}.cfg", report)
     if job.cloud_init_debug:
         guest.make_directory(_LOG_DIRECTORY)
-    cloud_init.put(guest, drop_in, _drop_in(job), Ownership(mode=0o644))
+    guest.write_text(drop_in, _drop_in(job), ownership=Ownership(mode=0o644))
     cloud_init.add_meta_data(guest, {cloud_init.INSTANCE_ID: instance_id(job)})
     if not data:
         report.warning("OS parameter cloud_userdata is not set: the user-data of cloud-init is empty")

@@ -486,6 +486,33 @@ def test_the_version_is_found_where_its_package_has_it(tmp_path: Path, files: Ma
         assert cloud_init_version.installed(guest) == version
 
 
+def test_no_password_is_left_in_clear_anywhere(tmp_path: Path) -> None:
+    with cloud_guest(tmp_path, {**ACCOUNTS, "/etc/fstab": ""}) as guest:
+        for task in (*TASKS, add_swap):
+            perform(task.TASK, guest, with_secrets("canary-Ωμέγα", keys=KEY, SWAP="2:64", USERS="root cloud"))
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert len(files) > 8
+        assert not [path for path in files if b"canary" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("name", ["98_snf-image-50ChangePassword.cfg", "98_snf-image-35InitializeDatasource.cfg"])
+def test_a_link_where_ours_belongs_is_replaced_and_not_followed(tmp_path: Path, name: str) -> None:
+    with cloud_guest(tmp_path, {**ACCOUNTS, "/srv/public": "theirs"}) as guest:
+        guest.symlink("/srv/public", f"{DROP_INS}/{name}")
+        for task in TASKS:
+            perform(task.TASK, guest, with_secrets("secret"))
+        assert text(guest, "/srv/public") == "theirs"
+        assert guest.is_file(f"{DROP_INS}/{name}")
+        assert not guest.is_link(f"{DROP_INS}/{name}")
+
+
+def test_a_pipe_in_the_place_of_settings_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with cloud_guest(tmp_path, {f"{SEED}/x": ""}) as guest:
+        os.mkfifo(tmp_path / SEED.lstrip("/") / "meta-data")
+        with pytest.raises(GuestError, match=f"{SEED}/meta-data: is a FIFO"):
+            perform(initialize_datasource.TASK, guest, CLOUD)
+
+
 @pytest.mark.row(168)
 def test_user_data_that_is_no_base64_is_an_error_before_anything_is_written(tmp_path: Path) -> None:
     with cloud_guest(tmp_path) as guest:
