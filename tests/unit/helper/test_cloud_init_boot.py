@@ -143,6 +143,7 @@ cat /etc/user-data
 """
 
 
+@pytest.mark.guest(family="Debian", version="12, 13", stack="cloud-init", boot="not started", proven="tool")
 @pytest.mark.row(168, 169, 171)
 def test_a_first_boot_makes_it_so_and_keeps_no_secret_and_a_second_changes_nothing(
     cloud_init: CloudInit, tmp_path: Path

@@ -55,6 +55,7 @@ def rooms(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[tupl
         return {(software, name): pool.submit(begin, software, name) for software in IFUP for name in _ANSWERED}
 
 
+@pytest.mark.guest(family="Alpine Linux", version="", stack="ifupdown", boot="not started", proven="tool")
 @pytest.mark.parametrize("name", _ANSWERED)
 @pytest.mark.parametrize("software", IFUP)
 def test_the_kernel_has_what_was_asked_for(
