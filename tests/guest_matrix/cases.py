@@ -115,7 +115,7 @@ CASES = (
         "netplan-networkd",
         (
             {"ipv4": "dhcp", "ipv6": "slaac"},
-            {"addresses": ["198.51.100.9/24"], "routes": [{"to": BEHIND_ROUTE, "via": "198.51.100.1"}]},
+            {"addresses": ["198.51.100.9/24"], "routes": [{"to": f"{BEHIND_ROUTE}/32", "via": "198.51.100.1"}]},
         ),
         ("inet 192.0.2.10", "inet6 2001:db8:1:", f"default via {ROUTER4}", "proto ra", f"{BEHIND_ROUTE} via 198.51"),
         (),
