@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from snf_image_helper.tasks.configure_network import TASK
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 from unit.helper.guest_trees import JOB, guest_in, perform, text
 from unit.helper.network_rooms import NAMES, expected
+from unit.helper.shell_files import sourced
 
 SCRIPTS, MANAGED = "scripts", ifcfg.NETWORKMANAGER
 
@@ -31,20 +30,6 @@ class Read:
     variables: dict[str, str]
     addresses: set[str] = field(default_factory=set)
     routes: dict[tuple[str, str | None], int | None] = field(default_factory=dict)
-
-
-def sourced(content: str) -> dict[str, str]:
-    """The variables that a shell gets from a file, one that ends at anything unset or failing."""
-    done = subprocess.run(
-        ["/bin/bash", "--noprofile", "--norc", "-euc", '. /dev/stdin; declare -p | sed -n "s/^declare -- //p"'],
-        input=content,
-        env={"PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = re.findall(r'^([A-Z][A-Z0-9_]*)="(.*)"$', done.stdout, re.MULTILINE)
-    return {name: value for name, value in found if name not in {"BASHPID", "COMP_WORDBREAKS", "OPTERR", "IFS", "_"}}
 
 
 def read(rendered: Rendered, name: str, backend: str) -> Read:
