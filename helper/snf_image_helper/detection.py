@@ -200,19 +200,25 @@ class _Search:
             if not is_fixed and (found := self._linux_in(self.on[place.device], place.number, is_told=is_told)):
                 return found
         members = [place for place in self.places if self._type(place) == lvm.MEMBER]
-        return self._linux_on_lvm(members) if members else None
+        try:
+            return self._linux_on_lvm(members) if members else None
+        except UnknownGuestError:
+            if self.damaged:
+                return None
+            raise
 
     def _linux_on_lvm(self, members: Sequence[Place]) -> System | None:
-        numbers = {place.device: place.number for place in members}
-        devices = tuple(place.device for place in self.disk.places())
-        physical = [device for device, found in probe(devices).items() if found.type == lvm.MEMBER]
-        groups = [group for group in lvm.groups_on(physical) if numbers.keys() & set(group.devices)]
+        ordered = sorted(members, key=lambda place: place.partition.start if place.partition else 0)
+        physical = [device for device, found in self.on.items() if found.type == lvm.MEMBER]
+        groups = [
+            group for group in lvm.groups_on(physical) if {place.device for place in members} & set(group.devices)
+        ]
         with lvm.active(groups, read_only=True) as volumes:
             systems = probe([volume.device for volume in volumes])
             for volume in sorted(volumes, key=_usualness):
                 group = next(group for group in groups if group.name == volume.group)
-                # The last of its parts: the one that can grow.
-                number = max(numbers[device] for device in group.devices if device in numbers)
+                # The last of its parts on the disk: the one that can grow.
+                number = next(place.number for place in reversed(ordered) if place.device in group.devices)
                 if root := self._linux_in(systems[volume.device], number, volume.full_name):
                     return root
         seen = [
@@ -227,11 +233,9 @@ class _Search:
             for item in group.volumes
             if not item.is_simple and not item.layout.startswith("pool")
         ]
-        if not self.damaged:
-            raise UnknownGuestError(
-                _unknown(f"LVM without a volume that holds a Linux root: {', '.join(seen[:_MOST]) or 'none'}")
-            )
-        return None
+        raise UnknownGuestError(
+            _unknown(f"LVM without a volume that holds a Linux root: {', '.join(seen[:_MOST]) or 'none'}")
+        )
 
     def _linux_in(self, system: FileSystem, number: int, volume: str = "", *, is_told: bool = False) -> System | None:
         """The system whose root is this file system; one that is told needs no more than a directory /etc.

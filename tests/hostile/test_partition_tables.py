@@ -7,7 +7,9 @@ import random
 import struct
 import uuid
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -39,7 +41,12 @@ def entry(first: int, last: int, number: int = 1) -> bytes:
     return LINUX + bytes([number]) * 16 + struct.pack("<QQQ72s", first, last, 0, b"")
 
 
-def gpt(path: Path, *partitions: bytes, backup: tuple[bytes, ...] | None = None, **lies: int) -> None:
+def gpt(
+    path: Path,
+    *partitions: bytes,
+    backup: tuple[bytes, ...] | None = None,
+    lies: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """A disk with both tables; `backup` are other partitions in the second one, `lies` stand in both headers."""
     with path.open("wb") as file:
         file.truncate(SECTORS * SECTOR)
@@ -89,7 +96,7 @@ def test_the_table_without_a_lie_is_read(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path, lies: dict[str, int]) -> None:
-    gpt(tmp_path / "d", entry(2048, 4095), **lies)
+    gpt(tmp_path / "d", entry(2048, 4095), lies=lies)
     assert "no valid GPT" in refused(tmp_path / "d")
 
 

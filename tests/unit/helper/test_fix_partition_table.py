@@ -44,8 +44,8 @@ def fix(disk: Disk, root: int | None = None, **properties: str) -> Listener:
     """The task's warnings; the root is the partition that begins last, unless a test says otherwise."""
     listener = Listener()
     if root is None and disk.table:
-        places = sorted((place for place in disk.places() if place.partition), key=lambda place: place.partition.start)
-        root = places[-1].number if places else 1
+        starts = {place.partition.start: place.number for place in disk.places() if place.partition}
+        root = starts[max(starts)] if starts else 1
     disk.system = System(OsFamily.LINUX, root or 0)
     TASK.run(disk, job(**properties), listener.reporter)
     return listener

@@ -32,7 +32,7 @@ from snf_image_shared.findings import (
 )
 from snf_image_shared.job import Secrets
 from snf_image_shared.report import Event
-from unit.helper.disk_images import filled, image, job, plant_root, private_mounts, sh, table_of
+from unit.helper.disk_images import attached, filled, image, job, plant_root, private_mounts, sh, table_of
 from unit.helper.guest_trees import guest_in
 
 MIB = 1 << 20
@@ -386,3 +386,28 @@ def test_problems_are_told_once_on_one_line_and_not_without_end() -> None:
     assert len(problems.texts) == 41
     assert problems.texts[-1] == "and 60 more"
     assert all(text.isprintable() and len(text) <= 400 for text in problems.texts)
+
+
+def test_a_disk_that_a_file_system_has_for_itself_is_shown_with_its_system(tmp_path: Path, mounts: None) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(32 * MIB))
+    sh("mkfs.ext4", "-q", "-L", "all", str(path))
+    with attached(path) as disk, filled(disk.device, "ext4") as place:
+        plant_root(place, "/dev/vda / ext4 defaults 0 1\n")
+    with read_only(path) as disk:
+        found = inspect_disk(disk, job())
+    assert (found.table, found.content.type, found.content.label) == (None, "ext4", "all")
+    assert found.content.used
+    assert found.system
+    assert (found.system.root_partition, found.system.volume, found.system.distribution) == (0, "", "test")
+    assert found.plan
+    assert found.plan.refusal == ""
+
+
+def test_an_encrypted_disk_is_shown_as_what_it_is(tmp_path: Path, mounts: None) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"LUKS\xba\xbe\0\1" + bytes(4 * MIB))
+    with read_only(path) as disk:
+        found = inspect_disk(disk, job())
+    assert (found.content.type, found.system) == ("crypto_LUKS", None)
+    assert "encrypted with LUKS" in found.problems[-1]

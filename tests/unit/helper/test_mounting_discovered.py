@@ -48,8 +48,8 @@ def guest(path: Path, *directories: str, fstab: str = "", generator: bool = True
         yield disk
 
 
-def mounts(disk: Disk, **options: bool) -> dict[str, str]:
-    with mounted(disk, ROOT, Listener().reporter, **options) as found:
+def mounts(disk: Disk) -> dict[str, str]:
+    with mounted(disk, ROOT, Listener().reporter) as found:
         return {place: device.removeprefix(f"{disk.device}p") for place, device in found.mounts.items()}
 
 
