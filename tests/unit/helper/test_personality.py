@@ -110,6 +110,23 @@ def test_a_second_time_no_file_is_written(tmp_path: Path) -> None:
         assert guest.changed == {"/longer"}
 
 
+@pytest.mark.row(197)
+@pytest.mark.parametrize("path", ["/$(touch owned)", "/`id`;x", "/a\nb", "/ 'q\"", "/-rf", "/\x1b[2J"])
+def test_a_path_is_a_name_and_nothing_else(tmp_path: Path, path: str) -> None:
+    with guest_in(tmp_path) as guest:
+        perform(enforce_personality.TASK, guest, file(path))
+        assert [entry.name for entry in tmp_path.iterdir()] == [path[1:]]
+
+
+@pytest.mark.row(162, 197)
+@pytest.mark.parametrize("owner", ["0; rm -rf /", "-1", "4294967295", "root:x:0", "../x", "é", "0x0", "1" * 400])
+def test_an_owner_is_a_number_or_a_name_of_the_guest(tmp_path: Path, owner: str) -> None:
+    with guest_in(tmp_path, ACCOUNTS) as guest:
+        with pytest.raises(GuestError, match="img_personality: /x"):
+            perform(enforce_personality.TASK, guest, file("/x", owner=owner))
+        assert not guest.changed
+
+
 @pytest.mark.row(162)
 def test_one_unknown_owner_keeps_all_files_from_being_written(tmp_path: Path) -> None:
     job = replace(JOB, personality=(*file("/good").personality, *file("/bad", owner="ghost").personality))
