@@ -21,6 +21,7 @@ from snf_image_helper.network import (
     wicked,
 )
 from snf_image_helper.network.cards import Card
+from snf_image_helper.network.leftovers import UDEV_RULES
 from snf_image_helper.network.rendering import Facts, Renderer
 from snf_image_helper.services import is_enabled, is_started
 
@@ -133,16 +134,22 @@ def _fits(text: str, wanted: str, mac: str, macs: set[str]) -> bool:
 
 def _of_wicked(guest: Guest) -> Facts:
     old = files_in(guest, wicked.DIRECTORY, r"(?:ifcfg|ifroute|ifsysctl)-(?:eth|en|nic).*|routes")
-    return Facts(old, name=naming.prefix_of(guest), texts=_texts(guest, wicked.CONFIG))
+    return Facts((*old, *_rules(guest)), name=naming.prefix_of(guest), texts=_texts(guest, wicked.CONFIG))
 
 
 def _of_netifrc(guest: Guest) -> Facts:
-    return Facts((*_there(guest, netifrc.CONFIG), *_services(guest)), name=naming.prefix_of(guest))
+    old = (*_there(guest, netifrc.CONFIG), *_rules(guest), *_services(guest))
+    return Facts(old, name=naming.prefix_of(guest))
 
 
 def _of_dhcpcd(guest: Guest) -> Facts:
-    old = (*_there(guest, dhcpcd.CONFIG), *_there(guest, dhcpcd.HOOK))
+    old = (*_there(guest, dhcpcd.CONFIG), *_there(guest, dhcpcd.HOOK), *_rules(guest))
     return Facts(old, name=naming.prefix_of(guest), texts=_texts(guest, dhcpcd.CONFIG))
+
+
+def _rules(guest: Guest) -> tuple[str, ...]:
+    """Rules of the image for the names of cards, which it may have kept on purpose."""
+    return _there(guest, UDEV_RULES)
 
 
 def _there(guest: Guest, path: str) -> tuple[str, ...]:

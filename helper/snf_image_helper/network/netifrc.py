@@ -28,8 +28,9 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
             service = f"net.{name_of(card, facts)}"
             links[f"{SERVICES}/{service}"] = "net.lo"
             links[f"{RUNLEVELS}/default/{service}"] = f"{SERVICES}/{service}"
-    services = tuple(path for path in facts.competing if path.startswith(RUNLEVELS) and path not in links)
-    return Rendered(files, suffixed(tuple(path for path in facts.competing if path == CONFIG)), links, services)
+    services = tuple(path for path in facts.competing if path.startswith(RUNLEVELS))
+    others = tuple(path for path in facts.competing if path not in services)
+    return Rendered(files, suffixed(others), links, tuple(path for path in services if path not in links))
 
 
 def _text(cards: Sequence[Card]) -> str:

@@ -147,3 +147,13 @@ def test_name_servers_of_the_image_stay_where_none_are_given(tmp_path: Path) -> 
     with guest_in(tmp_path, GUEST) as guest:
         perform(TASK, guest, replace(JOB, nics=(Nic(mac(1), ipv4=Ipv4Method.DHCP),)))
         assert text(guest, f"{D}/config") == CONFIG
+
+
+@pytest.mark.root
+def test_the_names_that_the_image_gave_to_cards_are_kept_beside_ours(tmp_path: Path) -> None:
+    rule = 'SUBSYSTEM=="net", ATTR{address}=="52:54:00:00:00:01", NAME="eth0"\n'
+    with guest_in(tmp_path, {**GUEST, UDEV_RULES: rule}) as guest:
+        for number in (1, 2):
+            perform(TASK, guest, replace(JOB, nics=(Nic(mac(number), ipv4=Ipv4Method.DHCP),)))
+            assert text(guest, f"{UDEV_RULES}.snf-image-bak") == rule
+            assert mac(number) in text(guest, UDEV_RULES)
