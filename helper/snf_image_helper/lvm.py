@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from snf_image_helper.problems import fact
@@ -136,14 +136,11 @@ def active(groups: Sequence[Group], *, read_only: bool = False) -> Iterator[tupl
         yield tuple(volume for group in groups for volume in group.volumes if volume.is_simple)
     except BaseException:
         for group in used:
-            with suppress(ProcessError):  # the failure before is the one to tell
-                _lvm(group.devices, "vgchange", "-an", group.name)
+            _let_go(group)  # the failure before is the one to tell
         raise
-    for group in used:
-        try:
-            _lvm(group.devices, "vgchange", "-an", group.name)
-        except ProcessError as error:
-            raise GuestError(f"volume group {group.name} cannot be let go: {error}; does a program use it?") from error
+    stuck = [text for group in used for text in _let_go(group)]
+    if stuck:
+        raise GuestError(stuck[0])
 
 
 def fill(group: Group, device: str, volume: Volume) -> None:
@@ -210,6 +207,15 @@ def _activate(group: Group, *, read_only: bool) -> None:
         _lvm(group.devices, "lvchange", "-ay", *wanted, more=more)
     except ProcessError as error:
         raise UnknownGuestError(f"volume group {group.name} cannot be activated: {error}") from error
+
+
+def _let_go(group: Group) -> tuple[str, ...]:
+    """Deactivate its volumes; the answer is why that cannot be done."""
+    try:
+        _lvm(group.devices, "vgchange", "-an", group.name)
+    except ProcessError as error:
+        return (f"volume group {group.name} cannot be let go: {error}; does a program use it?",)
+    return ()
 
 
 def _lvm(devices: Sequence[str], command: str, *words: str, more: str = "") -> Finished:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from images.inspection import Tree, check_table, extent, filesystem_size, fsck, partition_table, probe, read_file
-from images.layouts import UNUSUAL, Layout, layout
-from provider import Instance, Outcome, Provider
-from snf_image_shared.process import run
+from images.layouts import HOSTNAME, UNUSUAL, Layout, layout
+from provider import TIMEOUT, Instance, Outcome, Provider
+from snf_image_shared.process import Limits, run
 
 pytestmark = pytest.mark.vm
 
@@ -146,3 +147,23 @@ def test_an_xfs_of_the_old_format_grows_and_is_written(provider: Provider, tmp_p
     assert f"hostname is {NAME}" in outcome.log
     fsck(disk, 0)
     assert filesystem_size(disk, 0) > (320 + GROWN_MIB - 16) << 20
+
+
+def test_a_guest_on_lvm_is_inspected_and_renamed(provider: Provider, cache: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    shutil.copy(layout("lvm-ext4", cache), disk)
+    disk.chmod(0o600)
+    said = run([str(provider.root / "usr/sbin/snf-image-inspect"), "--json", str(disk)], limits=Limits(timeout=TIMEOUT))
+    found = json.loads(said.stdout)["disk"]
+    assert (found["system"]["root_partition"], found["system"]["volume"]) == (2, "the-group/the-root")
+    assert found["system"]["distribution"] == "debian"
+    assert [(item["name"], item["layout"], item["content"]["type"]) for item in found["volumes"]] == [
+        ("the-group/data", "linear", "ext4"),
+        ("the-group/swap", "linear", ""),
+        ("the-group/the-root", "linear", "ext4"),
+    ]
+    assert found["problems"] == []
+    renamed = provider.run(Instance(NAME, (disk,)), "rename", OLD_INSTANCE_NAME=HOSTNAME)
+    assert renamed.last_line == f"[INFO] The guest bears the instance's new name, {NAME}.", renamed.log
+    assert read_file(Tree(disk, "2:the-group/the-root"), "/etc/hostname").decode() == NAME + "\n"
+    fsck(disk, "2:the-group/the-root")

@@ -15,6 +15,7 @@ from images.logical_volumes import lvm as run_lvm
 from snf_image_helper import lvm
 from snf_image_helper.detection import detect
 from snf_image_helper.system import UnknownGuestError
+from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import MIB, Listener, attached, image, job, private_mounts, sh
 
 pytestmark = pytest.mark.root
@@ -144,3 +145,47 @@ def test_a_disk_of_lvm_without_a_root_is_unknown_and_stays_as_it_is(tmp_path: Pa
         with attached(path) as disk, pytest.raises(UnknownGuestError, match="LVM without a volume that holds a Linux"):
             detect(disk, job(), Listener().reporter)
     assert path.read_bytes() == before
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the commands that LVM was given: the kernel of this machine may have no device-mapper."""
+    programs, calls = tmp_path / "bin", tmp_path / "calls"
+    programs.mkdir()
+    (programs / "lvm").write_text(f'#!/bin/sh\ncommand=$1; shift 6; echo "$command $@" >> {calls}\n')
+    (programs / "lvm").chmod(0o755)
+    monkeypatch.setattr("snf_image_shared.process.SEARCH_PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    return calls
+
+
+GROUPS = tuple(
+    lvm.Group(
+        name,
+        (lvm.Physical("/dev/none", 1, 1),),
+        (lvm.Volume(name, "a", "linear"), lvm.Volume(name, "b", "thin,sparse")),
+        0,
+    )
+    for name in ("one", "two")
+)
+ACTIVATED = ["lvchange -ay one/a", "lvchange -ay two/a"]
+
+
+def test_what_is_simple_is_activated_and_let_go_again(recorded: Path) -> None:
+    with lvm.active(GROUPS) as volumes:
+        assert [volume.full_name for volume in volumes] == ["one/a", "two/a"]
+        assert recorded.read_text().splitlines() == ACTIVATED
+    assert recorded.read_text().splitlines() == [*ACTIVATED, "vgchange -an one", "vgchange -an two"]
+
+
+def test_groups_are_let_go_after_a_failure_too(recorded: Path) -> None:
+    with pytest.raises(ValueError, match="of the body"), lvm.active(GROUPS):
+        raise ValueError("of the body")
+    assert recorded.read_text().splitlines() == [*ACTIVATED, "vgchange -an one", "vgchange -an two"]
+
+
+def test_a_volume_that_stays_in_use_is_an_error(recorded: Path) -> None:
+    program = recorded.parent / "bin/lvm"
+    program.write_text('#!/bin/sh\ntest "$1" != vgchange || { echo "in use" >&2; exit 5; }\n')
+    with pytest.raises(GuestError, match=r"volume group one cannot be let go: .*in use"), lvm.active(GROUPS):
+        pass
