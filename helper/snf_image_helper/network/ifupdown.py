@@ -8,6 +8,7 @@ form "mac/...=logical", so a mapping with a script translates instead. Older ver
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from snf_image_helper.network.addresses import Network
 from snf_image_helper.network.cards import DEFAULTS, Card, Stack
@@ -39,7 +40,7 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
 
     A card without a stanza is left switched off. The name that udev gives to a card does not depend on that.
     """
-    up = tuple(card for card in cards if not card.down)
+    up = tuple(_told(card, cards) for card in cards if not card.down)
     stanzas = "".join(_stanzas(card, f"{'nic' if facts.matches_mac else 'eth'}{card.number}", facts) for card in up)
     files = {INTERFACES: FileContent(ONLY_LOOPBACK + (_mapping(up) if facts.matches_mac and up else "") + stanzas)}
     if facts.matches_mac and up:
@@ -47,6 +48,17 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     elif not facts.matches_mac and facts.has_udev:
         files[UDEV_RULES] = FileContent(HEADER + "".join(_rule(card) for card in cards))
     return Rendered(files, suffixed(facts.competing))
+
+
+def _told(card: Card, cards: tuple[Card, ...]) -> Card:
+    """The card with its gateway among the routes, where it would find that of a DHCP server in its place.
+
+    ifup would fail then; a route replaces the other one, and no client of a server replaces a route.
+    """
+    if card.v4.gateway is None or all(other.ipv4 is not Ipv4Method.DHCP for other in cards):
+        return card
+    v4 = replace(card.v4, gateway=None, routes=(*card.v4.routes, card.v4.gateway))
+    return replace(card, v4=v4)
 
 
 def _mapping(cards: tuple[Card, ...]) -> str:
@@ -105,11 +117,12 @@ def _common(card: Card) -> tuple[str, ...]:
 
     Routers may answer as soon as the card is up, be it for IPv4; the option accept_ra is Debian's alone.
     """
+    deaf = card.ipv6 in {Ipv6Method.STATIC, Ipv6Method.NONE}
     lines = {
         f"dns-nameservers {' '.join(card.nameservers)}": card.nameservers,
         f"dns-search {' '.join(card.search)}": card.search,
         f"pre-up {_set_mtu(card)}": card.mtu,
-        "pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || true": card.ipv6 is Ipv6Method.STATIC,
+        "pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || true": deaf,
     }
     return tuple(line for line, wanted in lines.items() if wanted)
 

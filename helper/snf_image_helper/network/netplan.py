@@ -38,7 +38,8 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
 def for_cloud_init(cards: tuple[Card, ...]) -> dict[str, Json]:
     """The same for cloud-init, which turns it into something older, and has cards called eth0, eth1, ...
 
-    It takes a route to ::/0 for one to ::/64, forgets "on-link", and fails for a route without "via" (22.4).
+    Its schema knows no "on-link": a route on the card's own link leads to such a gateway. 22.4 takes a route to ::/0
+    for one to ::/64, and fails for a route without "via". It knows no way to keep a card down.
     """
     found: dict[str, Json] = {}
     for card in cards:
@@ -46,8 +47,11 @@ def for_cloud_init(cards: tuple[Card, ...]) -> dict[str, Json]:
         for key, stack in (("gateway4", card.v4), ("gateway6", card.v6)):
             if stack.gateway is not None and stack.gateway.gateway is not None:
                 model[key] = stack.gateway.gateway
-        routes = [_route(route) for route in (*card.v4.routes, *card.v6.routes)]
+        far = [route.gateway for route in card.routes if route.on_link and route.gateway]
+        routes = [_route(Route(f"{gateway}/{128 if ':' in gateway else 32}")) for gateway in dict.fromkeys(far)]
+        routes += [_route(route) for route in (*card.v4.routes, *card.v6.routes)]
         for route in routes:
+            route.pop("on-link", None)
             if route.pop("scope", None):
                 route["via"] = "::" if ":" in str(route["to"]) else "0.0.0.0"  # noqa: S104  # nothing is bound to it
         found[f"eth{card.number}"] = {**model, **_member("routes", routes)}
@@ -65,7 +69,7 @@ def _ethernet(card: Card) -> dict[str, Json]:
         **_member("addresses", [str(address) for address in card.addresses]),
         **_member("nameservers", {key: values for key, values in names.items() if values}),
         **_member("mtu", card.mtu),
-        **({"optional": True, "link-local": []} if card.idle else {}),
+        **_member("optional", card.idle),
     }
 
 

@@ -102,7 +102,8 @@ def _route(route: Route) -> list[str]:
     elif ":" not in route.destination:
         lines.append("Scope=link")  # systemd before 243 does not think of it by itself
     if route.on_link:
-        lines.append("GatewayOnLink=yes")
+        # Called so since systemd 242, which still takes the old name.
+        lines += ["GatewayOnlink=yes", "GatewayOnLink=yes"]
     if route.metric:
         lines.append(f"Metric={route.metric}")
     return lines

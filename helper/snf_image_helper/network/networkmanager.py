@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from snf_image_helper.network.cards import Card, Stack
+from snf_image_helper.network.cards import DEFAULTS, Card, Stack
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, hidden
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
 UNMANAGED = "/etc/NetworkManager/conf.d/99-snf-image.conf"
+
+# What a server or router says of the way out gives way to what the user says; otherwise the first card to be up wins.
+_LEARNED = "route-metric=1024\n"
 
 
 def profile_path(number: int) -> str:
@@ -21,7 +25,8 @@ def profile_path(number: int) -> str:
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     """Profiles of the image that fit one of the cards are hidden: NetworkManager would choose between equals."""
     cards = with_servers_at_home(cards)
-    files = {profile_path(card.number): FileContent(_keyfile(card), 0o600) for card in cards if not card.down}
+    told = {version for card in cards for version in (4, 6) if _has_default(card, version)}
+    files = {profile_path(card.number): FileContent(_keyfile(card, told), 0o600) for card in cards if not card.down}
     files.update(left_alone(tuple(card for card in cards if card.down)))
     return Rendered(files, hidden(facts.competing))
 
@@ -51,30 +56,31 @@ def with_servers_at_home(cards: tuple[Card, ...]) -> tuple[Card, ...]:
     return tuple(found)
 
 
-def _keyfile(card: Card) -> str:
+def _keyfile(card: Card, told: Collection[int]) -> str:
+    """`told` are the families of which a default route was given, be it another card's."""
     # The same card always has the same uuid, so that a second run writes the same file.
     uuid = f"736e662d-696d-5167-8{card.number % 4096:03x}-{card.mac.replace(':', '')}"
     mtu = f"mtu={card.mtu}\n" if card.mtu else ""
     sections = (
         f"[connection]\nid=Wired connection {card.number + 1}\nuuid={uuid}\ntype=ethernet\nautoconnect-priority=1\n",
         f"[ethernet]\nmac-address={card.mac.upper()}\n{mtu}",
-        f"[ipv4]\n{_ipv4(card)}",
-        f"[ipv6]\n{_ipv6(card)}",
+        f"[ipv4]\n{_ipv4(card, 4 in told)}",
+        f"[ipv6]\n{_ipv6(card, 6 in told)}",
     )
     return HEADER + "\n" + "\n".join(sections)
 
 
-def _ipv4(card: Card) -> str:
+def _ipv4(card: Card, told: bool) -> str:
     match card.ipv4:
         case Ipv4Method.STATIC:
             return "method=manual\n" + _stack(card.v4, card.search)
         case Ipv4Method.DHCP:
-            return "method=auto\n" + _stack(card.v4, card.search)
+            return "method=auto\n" + (_LEARNED if told else "") + _stack(card.v4, card.search)
         case Ipv4Method.NONE:
             return "method=disabled\n"
 
 
-def _ipv6(card: Card) -> str:
+def _ipv6(card: Card, told: bool) -> str:
     search = card.search if card.ipv4 is Ipv4Method.NONE else ()
     match card.ipv6:
         case Ipv6Method.STATIC:
@@ -84,7 +90,12 @@ def _ipv6(card: Card) -> str:
             return "method=link-local\n"
         case Ipv6Method.SLAAC | Ipv6Method.SLAAC_DHCP | Ipv6Method.DHCP:
             # Router advertisements say whether DHCPv6 is to be used; without them there would be no route either.
-            return "method=auto\naddr-gen-mode=eui64\nip6-privacy=0\n" + _stack(card.v6, search)
+            learned = _LEARNED if told else ""
+            return "method=auto\naddr-gen-mode=eui64\nip6-privacy=0\n" + learned + _stack(card.v6, search)
+
+
+def _has_default(card: Card, version: int) -> bool:
+    return any(route.destination == DEFAULTS[version == 6] for route in card.routes)
 
 
 def _stack(stack: Stack, search: tuple[str, ...]) -> str:
