@@ -15,12 +15,15 @@ import yaml
 from snf_image_helper import seed_orders
 from snf_image_helper.cloud_init_documents import Orders, documents
 from snf_image_helper.disk import Disk
+from snf_image_helper.mounting import mounted
 from snf_image_helper.partitions import MIB, Partition, PartitionTable, TableKind
 from snf_image_helper.seed_partition import needed, placed, put_seed
+from snf_image_helper.system import OsFamily, System
+from snf_image_helper.tasks import initialize_datasource
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Ipv4Method, Job, Nic, PersonalityFile, Secrets
 from unit.helper.cloud_init_room import OWN, TRIXIE, CloudInit
-from unit.helper.disk_images import Listener, attached, image, private_mounts, sh, table_of
+from unit.helper.disk_images import Listener, attached, filled, image, plant_root, private_mounts, sh, table_of
 from unit.helper.guest_trees import JOB, guest_in, put
 from unit.helper.test_passwords import verifies
 
@@ -124,6 +127,27 @@ def test_large_user_data_gets_the_room_it_needs(tmp_path: Path) -> None:
         disk.reload()
         put_seed(disk, {"meta-data": b"{}", "user-data": content})
         assert files_on(disk.partition_device(2), tmp_path / "place")["user-data"] == content
+
+
+VAR = "label: gpt\nstart=1MiB, size=24MiB, name=root\nstart=25MiB, size=24MiB, name=var\n"
+
+
+@pytest.mark.row(168)
+def test_a_seed_in_the_root_lies_on_the_file_system_of_var(tmp_path: Path) -> None:
+    with image(tmp_path / "disk", VAR, {1: ("mkfs.ext4", "-q"), 2: ("mkfs.ext4", "-q")}) as disk:
+        disk.reload()
+        with filled(disk.partition_device(1), "ext4") as place:
+            plant_root(place, "PARTLABEL=root / ext4 defaults 0 1\nPARTLABEL=var /var ext4 nofail 0 2\n")
+            (place / "var").mkdir()
+            (place / "etc/cloud/cloud.cfg.d").mkdir(parents=True)
+        said = Listener()
+        with mounted(disk, System(OsFamily.LINUX, 1), said.reporter) as guest:
+            initialize_datasource.TASK.run(guest, ordered(), said.reporter)
+        assert said.warnings == []
+        with filled(disk.partition_device(2), "ext4", "ro") as place:
+            assert (place / "lib/cloud/seed/nocloud-net/user-data").read_bytes() == USER_DATA
+        with filled(disk.partition_device(1), "ext4", "ro") as place:
+            assert not list((place / "var").iterdir())
 
 
 def table(kind: TableKind, *partitions: Partition) -> PartitionTable:
