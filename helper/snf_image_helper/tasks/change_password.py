@@ -60,19 +60,24 @@ def change_password(guest: Guest, job: Job, report: Reporter) -> None:
 
 
 def _users(job: Job, report: Reporter) -> tuple[str, ...]:
-    users = tuple(dict.fromkeys((job.wishes.text("USERS") or "").split()))
+    users = _named(job)
     if not users:
         report.warning("The property USERS is not set: root is taken")
+    return users or ("root",)
+
+
+def _named(job: Job) -> tuple[str, ...]:
+    """The property USERS, each name once. Raises GuestError for what is no name."""
+    users = tuple(dict.fromkeys((job.wishes.text("USERS") or "").split()))
     for user in users:
         if not _USER.fullmatch(user):
             raise GuestError(f"property USERS: {user[:80]!r} is no user name; give names separated by blanks")
-    return users or ("root",)
+    return users
 
 
 def _named_and_there(guest: Guest, job: Job) -> tuple[User, ...]:
     """The users of the property USERS that the image has."""
-    named = (job.wishes.text("USERS") or "").split()
-    return tuple(find_user(guest, name) for name in named if has_user(guest, name))
+    return tuple(find_user(guest, name) for name in _named(job) if has_user(guest, name))
 
 
 def _sets_password(job: Job) -> bool:
@@ -134,9 +139,14 @@ def _key_files(
 
 
 def _skip(job: Job) -> str | None:
-    if _sets_password(job) or (job.secrets.authorized_keys or "").strip():
-        return None
-    return "neither a password, nor a hash, nor SSH keys are given"
+    if not (_sets_password(job) or (job.secrets.authorized_keys or "").strip()):
+        return "neither a password, nor a hash, nor SSH keys are given"
+    # What no guest could take is refused while its disk is as it came.
+    _named(job)
+    parse_keys(job.secrets.authorized_keys or "")
+    if job.secrets.password_hash is not None:
+        check_hash(job.secrets.password_hash)
+    return None
 
 
 TASK: Task[Guest] = Task(

@@ -331,3 +331,18 @@ def test_tokens_of_the_path_are_expanded_and_unknown_ones_refused() -> None:
     assert keys_path("%h/%%%u-%U", user) == "/home/%u/%me-7"
     with pytest.raises(GuestError, match="uses %x"):
         keys_path("%x", user)
+
+
+@pytest.mark.parametrize(
+    ("job", "users", "complaint"),
+    [
+        ((None, None, "ssh-rsa x"), "root", "OS parameter auth_keys: line 1 is no public key"),
+        ((None, "a:b", None), "root", "OS parameter img_passwd_hash"),
+        (("secret", None, None), "a/b", "property USERS: 'a/b' is no user name"),
+    ],
+)
+def test_what_no_guest_could_take_is_refused_in_the_plan(
+    job: tuple[str | None, str | None, str | None], users: str, complaint: str
+) -> None:
+    with pytest.raises(GuestError, match=complaint):
+        TASK.skip(replace(with_password(*job), properties={"USERS": users}))
