@@ -10,6 +10,7 @@ without systemd get a random id at once, and so do all with MACHINE_ID=random; t
 
 from __future__ import annotations
 
+from snf_image_helper.edits import Edits
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
@@ -46,11 +47,12 @@ def random_id(job: Job) -> str:
 
 
 def _leave_to_systemd(guest: Guest) -> None:
-    if guest.is_file(MACHINE_ID) and guest.head(MACHINE_ID, 1):
-        guest.write_text(MACHINE_ID, "")
+    edits = Edits(guest)
+    if guest.is_file(MACHINE_ID):
+        edits.put(MACHINE_ID, "")
     if guest.is_file(DBUS) and not guest.is_link(DBUS):
-        guest.remove(DBUS)
-        guest.symlink(MACHINE_ID, DBUS)
+        edits.link(DBUS, MACHINE_ID)
+    edits.apply()
 
 
 def _choice(job: Job) -> str:
