@@ -154,6 +154,7 @@ def test_cloud_init_gets_the_whole_card_where_nobody_else_would(tmp_path: Path) 
                     "accept-ra": True,
                     "addresses": ["192.0.2.7/24"],
                     "gateway4": "198.51.100.1",
+                    "routes": [{"to": "198.51.100.1/32", "via": "0.0.0.0"}],
                 }
             },
         }
