@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.naming import name_of, rules
-from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, hidden
+from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, hidden, suffixed
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 DIRECTORY = "/etc/sysconfig/network"
@@ -37,7 +37,9 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     if names[_SERVERS]:
         wanted = {key: " ".join(values) for key, values in names.items()}
         files[CONFIG] = FileContent(_with(facts.texts.get(CONFIG, ""), wanted))
-    return Rendered(files, hidden(facts.competing))
+    own = tuple(path for path in facts.competing if path.startswith(DIRECTORY))
+    others = tuple(path for path in facts.competing if path not in own)
+    return Rendered(files, {**hidden(own), **suffixed(others)})
 
 
 def _ifcfg(card: Card) -> dict[str, str]:

@@ -117,6 +117,13 @@ def test_the_scripts_do_not_get_a_gateway_that_they_would_ignore(name: str) -> N
             assert ipaddress.ip_address(values["IPV6_DEFAULTGW"]) in network6
 
 
+def test_the_scripts_find_a_gateway_in_a_further_network_of_the_card_in_a_file_of_routes() -> None:
+    nic = replace(STATIC, addresses=("10.0.0.7/8",), gateway4="10.0.0.1")
+    found = read(ifcfg.render(cards_of([nic]), Facts(backend=SCRIPTS)), "eth0", SCRIPTS)
+    assert "GATEWAY" not in found.variables
+    assert found.routes == {("default", "10.0.0.1"): None}
+
+
 def test_a_gateway_elsewhere_is_reached_first() -> None:
     files = ifcfg.render(cards_of(INPUTS["far-gateways"]), Facts(backend=SCRIPTS)).files
     assert files[f"{ifcfg.DIRECTORY}/route-eth0"].text.splitlines()[1:] == ["0.0.0.0/0 via 203.0.113.1 dev eth0 onlink"]
