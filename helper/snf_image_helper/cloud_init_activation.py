@@ -14,6 +14,7 @@ from snf_image_helper import cloud_init, fstab
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
+from snf_image_helper.services import has_systemd, is_enabled
 
 _BACKUP = ".snf-image-bak"
 _MARKER = "/etc/cloud/cloud-init.disabled"
@@ -23,7 +24,8 @@ _MASKABLE = (
     *(f"cloud-init{part}.service" for part in ("", "-main", "-local", "-network")),
     *("cloud-config.service", "cloud-final.service", "cloud-init.target", "cloud-config.target"),
 )
-_SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+_FIRST_UNIT = "cloud-init-local.service"  # of every release
+_UNIT_PLACES = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _KERNEL_ARGUMENTS = ("/etc/default/grub", "/etc/kernel/cmdline", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 _BOOT_ENTRIES = "/boot/loader/entries"
 _RUNLEVELS = "/etc/runlevels"
@@ -96,9 +98,12 @@ def _problems(guest: Guest) -> Iterator[str]:
     settings = "".join(guest.read_text(path) for path in cloud_init.image_settings(guest))
     if "cloud_final_modules" in settings and not re.search("scripts[-_]per[-_]once", settings):
         yield "cloud-init's settings lack the module scripts-per-once, so passwords stay in /etc/cloud"
-    openrc = guest.is_dir(_RUNLEVELS) and not any(guest.exists(path) for path in _SYSTEMD)
     levels = guest.list_directory(_RUNLEVELS, missing_ok=True)
-    if openrc and not any(guest.exists(f"{_RUNLEVELS}/{level}/cloud-init") for level in levels):
+    if has_systemd(guest):
+        installed = any(guest.exists(f"{place}/{_FIRST_UNIT}") for place in _UNIT_PLACES)
+        if installed and not is_enabled(guest, _FIRST_UNIT):
+            yield f"systemd does not start {_FIRST_UNIT}, enable cloud-init's units in the image"
+    elif levels and not any(guest.exists(f"{_RUNLEVELS}/{level}/cloud-init") for level in levels):
         yield "cloud-init is in no runlevel of OpenRC, run setup-cloud-init in the image"
     yield from _hidden_state(guest)
 

@@ -403,6 +403,17 @@ def test_what_cannot_be_helped_is_told(tmp_path: Path, files: Mapping[str, str],
         assert {path: text(guest, path) for path in files} == dict(files)
 
 
+UNIT = "cloud-init-local.service"
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("/etc/systemd/system/cloud-init.target.wants", 0), ("/srv", 1)])
+def test_units_that_systemd_does_not_start_are_told(tmp_path: Path, wanted: str, told: int) -> None:
+    files = {"/usr/lib/systemd/systemd": "", f"/usr/lib/systemd/system/{UNIT}": "", f"{wanted}/{UNIT}": ""}
+    with cloud_guest(tmp_path, files) as guest:
+        warnings = perform(initialize_datasource.TASK, guest, CLOUD).warnings
+        assert len([warning for warning in warnings if f"systemd does not start {UNIT}" in warning]) == told
+
+
 def test_a_var_that_was_not_mounted_is_told(tmp_path: Path) -> None:
     fstab = "UUID=a / ext4 defaults 0 1\nUUID=b /var ext4 nofail 0 2\nUUID=c /srv ext4 nofail 0 2\n"
     with cloud_guest(tmp_path, {"/etc/fstab": fstab}) as guest:
