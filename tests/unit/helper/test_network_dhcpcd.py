@@ -13,7 +13,7 @@ from network_inputs import INPUTS, mac
 from snf_image_helper.network import dhcpcd
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.rendering import BACKUP, Facts
-from snf_image_shared.job import Ipv4Method, Nic
+from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 from unit.helper.guest_tools import GuestTools
 from unit.helper.network_rooms import Room, bring_up, expected, renamed
 
@@ -87,6 +87,22 @@ def test_options_for_all_cards_stay_and_those_for_one_go() -> None:
         *("interface eth0", "    static ip_address=192.0.2.7/24", "    static routers=192.0.2.1", "    noipv6"),
     ]
     assert found.retired == {dhcpcd.CONFIG: dhcpcd.CONFIG + BACKUP}
+
+
+@pytest.mark.parametrize(
+    ("method", "lines"),
+    [
+        (Ipv6Method.NONE, ["noipv6"]),
+        (Ipv6Method.SLAAC, ["ipv6rs", "slaac hwaddr", "nodhcp6"]),
+        (Ipv6Method.SLAAC_DHCP, ["ipv6rs", "slaac hwaddr"]),
+        # An address of DHCPv6's alone, whatever prefixes a router speaks of.
+        (Ipv6Method.DHCP, ["ipv6rs", "ipv6ra_noautoconf", "ia_na"]),
+    ],
+)
+def test_each_method_of_ipv6_has_its_options(method: Ipv6Method, lines: list[str]) -> None:
+    nic = Nic(mac(1), ipv4=Ipv4Method.DHCP, ipv6=method)
+    found = dhcpcd.render(cards_of([nic]), Facts()).files[dhcpcd.CONFIG].text
+    assert found.partition("interface eth0\n")[2] == "".join(f"    {line}\n" for line in lines)
 
 
 def test_what_was_written_before_is_written_again() -> None:
