@@ -37,6 +37,28 @@ IFUPDOWN = {
 }
 CARDS = {"/etc/network/interfaces": f"{LOOPBACK}allow-hotplug ens3\niface ens3 inet dhcp\n"}
 UNMANAGED = "/etc/NetworkManager/conf.d/99-snf-image.conf"
+RHEL_6 = {
+    "/etc/redhat-release": "CentOS release 6.10 (Final)\n",
+    "/sbin/init": "",
+    "/etc/sysconfig/network": "NETWORKING=yes\n",
+    "/etc/sysconfig/network-scripts/ifcfg-eth0": "DEVICE=eth0\nTYPE=Ethernet\nONBOOT=yes\nBOOTPROTO=dhcp\n",
+    "/etc/rc.d/init.d/network": "",
+    "/etc/rc.d/rc3.d/S10network": "",
+}
+WICKED = {
+    "/usr/sbin/wicked": "",
+    f"{WANTS}/wicked.service": "",
+    "/etc/sysconfig/network/ifcfg-eth0": "BOOTPROTO='dhcp'\nSTARTMODE='auto'\n",
+}
+ALPINE = {
+    "/etc/os-release": "ID=alpine\nVERSION_ID=3.22.1\n",
+    "/sbin/ifup": "",
+    "/etc/network/interfaces": f"{LOOPBACK}auto eth0\niface eth0 inet dhcp\n",
+    "/etc/init.d/networking": "",
+    "/etc/runlevels/boot/networking": "",
+}
+GENTOO = {"/etc/os-release": "ID=gentoo\n", "/etc/init.d/net.lo": "", "/etc/runlevels/default/net.eth0": ""}
+DHCPCD = {"/usr/sbin/dhcpcd": "", "/etc/dhcpcd.conf": "duid\npersistent\n"}
 CLOUD_INIT = {"/etc/cloud/cloud.cfg": "", "/etc/cloud/cloud.cfg.d/05_logging.cfg": ""}
 
 
@@ -109,6 +131,35 @@ TREES: Mapping[str, tuple[dict[str, str], Renderer | None, tuple[Renderer, ...]]
         },
         Renderer.IFUPDOWN,
         (),
+    ),
+    "RHEL 6": (RHEL_6, Renderer.IFCFG, ()),
+    "SUSE with wicked": ({**SYSTEMD, **WICKED}, Renderer.WICKED, ()),
+    "SUSE with an unused wicked": (
+        {**SYSTEMD, "/usr/sbin/wicked": "", **NETWORKMANAGER, "/etc/sysconfig/network/config": ""},
+        Renderer.NETWORKMANAGER,
+        (),
+    ),
+    "Alpine": (ALPINE, Renderer.ALPINE, ()),
+    "Gentoo with netifrc": (GENTOO, Renderer.NETIFRC, ()),
+    "Gentoo with netifrc and dhcpcd": (
+        {**GENTOO, **DHCPCD, "/etc/runlevels/default/dhcpcd": ""},
+        Renderer.DHCPCD,
+        (Renderer.NETIFRC,),
+    ),
+    "dhcpcd beside an empty ifupdown": (
+        {**SYSTEMD, **IFUPDOWN, **DHCPCD, f"{WANTS}/dhcpcd.service": ""},
+        Renderer.DHCPCD,
+        (),
+    ),
+    "dhcpcd beside networkd with files": (
+        {**SYSTEMD, **NETWORKD, **NETWORKD_FILES, **DHCPCD, f"{WANTS}/dhcpcd.service": ""},
+        Renderer.NETWORKD,
+        (Renderer.DHCPCD,),
+    ),
+    "wicked beside networkd with files": (
+        {**SYSTEMD, **NETWORKD, **NETWORKD_FILES, **WICKED},
+        Renderer.NETWORKD,
+        (Renderer.WICKED,),
     ),
     "nothing": (SYSTEMD, None, ()),
 }
@@ -184,6 +235,27 @@ def test_yaml_of_netplan_is_retired_where_another_owns_the_network(tmp_path: Pat
     with guest_in(tmp_path, {**SYSTEMD, **NETPLAN, **NETWORKD, **NETWORKMANAGER}) as guest:
         perform(TASK, guest, NETWORKED, NM_NETWORKING="yes")
         assert guest.list_directory("/etc/netplan") == ("50-cloud-init.yaml.snf-image-bak",)
+
+
+def test_dhcpcd_is_kept_from_cards_by_their_usual_names_and_keeps_its_settings(tmp_path: Path) -> None:
+    with guest_in(
+        tmp_path, {**SYSTEMD, **NETWORKD, **NETWORKD_FILES, **DHCPCD, f"{WANTS}/dhcpcd.service": ""}
+    ) as guest:
+        perform(TASK, guest, NETWORKED)
+        assert text(guest, "/etc/dhcpcd.conf").endswith("denyinterfaces en* eth*\nduid\npersistent\n")
+        assert text(guest, "/etc/dhcpcd.conf.snf-image-bak") == DHCPCD["/etc/dhcpcd.conf"]
+
+
+def test_cards_of_wicked_are_hidden_where_another_owns_the_network(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {**SYSTEMD, **NETWORKD, **NETWORKD_FILES, **WICKED}) as guest:
+        perform(TASK, guest, NETWORKED)
+        assert guest.list_directory("/etc/sysconfig/network") == (".ifcfg-eth0.snf-image-bak",)
+
+
+def test_who_cannot_be_told_is_named_in_a_warning(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {**GENTOO, **DHCPCD, "/etc/runlevels/default/dhcpcd": ""}) as guest:
+        (warning,) = perform(TASK, guest, NETWORKED).warnings
+        assert warning == "netifrc starts at boot, too, and may take the cards from dhcpcd; turn one off"
 
 
 MATCHES = {
