@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snf_image_helper import cloud_init_network
+from snf_image_helper import cloud_init_network, seed_orders
+from snf_image_helper.cloud_init import as_text
+from snf_image_helper.cloud_init_documents import cloud_config
 from snf_image_helper.network import netplan
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.tasks import (
@@ -79,7 +81,7 @@ YESCRYPT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.R
 def test_every_document_keeps_to_cloud_inits_own_schemas(cloud_init: CloudInit, tmp_path: Path) -> None:
     documents: dict[str, object] = {"wrong": {"chpasswd": {"expire": "perhaps"}}}
     for number, hashed in enumerate((None, "!", YESCRYPT)):
-        job = everything(USERS="root debian")
+        job = everything(USERS="root debian", HOSTNAME_POLICY="fqdn", TIMEZONE="Europe/Athens", LOCALE="C.UTF-8")
         if hashed:
             job = replace(job, secrets=replace(job.secrets, password=None, password_hash=hashed), cloud_init_debug=True)
         root = tmp_path / str(number)
@@ -89,9 +91,14 @@ def test_every_document_keeps_to_cloud_inits_own_schemas(cloud_init: CloudInit, 
         for path in ours:
             config = yaml.safe_load(path.read_text())
             documents[str(path)] = {key: value for key, value in config.items() if key not in SETTINGS}
+        orders = seed_orders.orders_of(replace(job, nics=NICS), Listener().reporter)
+        documents[f"partition {number}"] = yaml.safe_load(as_text(cloud_config(job, orders)))
         network = (root / "var/lib/cloud/seed/nocloud-net/network-config").read_text()
         documents["network-config"] = yaml.safe_load(network)
-    assert cloud_init.complaints(documents).keys() == {"wrong"}
+    complaints = cloud_init.complaints(documents)
+    assert complaints.keys() == {"wrong", "partition 0"}
+    # Where nobody can look which cloud-init there is, the form that old ones know as well has to do.
+    assert complaints["partition 0"].startswith("Cloud config schema deprecations: chpasswd.list:")
 
 
 @pytest.mark.row(168)

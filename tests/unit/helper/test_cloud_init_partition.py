@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snf_image_helper import seed_orders
+from snf_image_helper import planning, seed_orders
 from snf_image_helper.cloud_init_documents import Orders, documents
 from snf_image_helper.disk import Disk
 from snf_image_helper.mounting import mounted
@@ -21,6 +21,7 @@ from snf_image_helper.seed_partition import needed, placed, put_seed
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks import initialize_datasource
 from snf_image_shared.errors import GuestError
+from snf_image_shared.findings import Outcome
 from snf_image_shared.job import Ipv4Method, Job, Nic, PersonalityFile, Secrets
 from unit.helper.cloud_init_room import OWN, TRIXIE, CloudInit
 from unit.helper.disk_images import Listener, attached, filled, image, plant_root, private_mounts, sh, table_of
@@ -254,6 +255,13 @@ def test_a_place_that_makes_no_sense_is_refused(wishes: dict[str, str], message:
 )
 def test_the_root_is_the_place_unless_another_is_asked_for(wishes: dict[str, str], asked: bool) -> None:
     assert seed_orders.is_asked_for(replace(JOB, properties=wishes)) is asked
+
+
+def test_a_plan_says_that_only_the_seed_is_written() -> None:
+    found = {task.name: task.outcome for task in planning.seed_planned().tasks}
+    assert found.pop("InitializeDatasource") is Outcome.RUNS
+    assert len(found) > 12
+    assert set(found.values()) == {Outcome.SKIPPED}
 
 
 BOOT = """
