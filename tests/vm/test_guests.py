@@ -14,7 +14,7 @@ from guest_matrix import checks
 from guest_matrix.cases import CASES, Case
 from guest_matrix.orders import deliver
 from images.guests import DISKS, IMAGES
-from images.inspection import Tree, read_file
+from images.inspection import Tree, check_table, read_file
 from provider import Provider
 
 pytestmark = pytest.mark.vm
@@ -36,6 +36,7 @@ def test_a_debian_instance_is_what_was_ordered(provider: Provider, cache: Path, 
         checks.check_network(guest, delivered)
         checks.check_from_outside(guest, network, delivered, tmp_path)
         guest.poweroff()
+    check_table(delivered.disk)
 
 
 @pytest.mark.guests
