@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from snf_image_helper.network.addresses import Network
 from snf_image_helper.network.cards import DEFAULTS, Card, Stack
-from snf_image_helper.network.leftovers import UDEV_RULES
+from snf_image_helper.network.naming import rules
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
@@ -45,8 +45,8 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     files = {INTERFACES: FileContent(ONLY_LOOPBACK + (_mapping(up) if facts.matches_mac and up else "") + stanzas)}
     if facts.matches_mac and up:
         files[MAPPING_SCRIPT] = FileContent(_SCRIPT, 0o755)
-    elif not facts.matches_mac and facts.has_udev:
-        files[UDEV_RULES] = FileContent(HEADER + "".join(_rule(card) for card in cards))
+    elif not facts.matches_mac:
+        files |= rules(cards, facts)
     return Rendered(files, suffixed(facts.competing))
 
 
@@ -159,9 +159,3 @@ def _route(route: Route) -> list[str]:
         return [text]
     # Linux before 4.16 knows "onlink" of IPv4 alone.
     return [f"{command} {route.gateway} dev $IFACE", text] if is_ipv6 else [f"{text} onlink"]
-
-
-def _rule(card: Card) -> str:
-    return (
-        f'SUBSYSTEM=="net", ACTION=="add", ATTR{{address}}=="{card.mac}", ATTR{{type}}=="1", NAME="eth{card.number}"\n'
-    )
