@@ -11,7 +11,8 @@ from enum import StrEnum
 from snf_image_helper.guest import Guest
 from snf_image_shared.errors import GuestError
 
-LOGIN_DEFS = "/etc/login.defs"
+LOGIN_DEFS = ("/etc/login.defs", "/usr/etc/login.defs")  # the second is SUSE's default
+_DEFAULT_LOGIN_DEFS = "/usr/etc/login.defs"  # SUSE's, where nobody has changed it
 LONGEST_PASSWORD = 511  # bytes: CRYPT_MAX_PASSPHRASE_SIZE of crypt(3), less its NUL
 _SALT_SIZE = 192  # CRYPT_GENSALT_OUTPUT_SIZE
 _DATA_SIZE = 32768  # sizeof(struct crypt_data) in libxcrypt
@@ -57,7 +58,8 @@ def method_of(guest: Guest, shadow: str) -> Method:
 
     login.defs says it, else PAM, else a hash in `shadow`. Of a library that cannot be found the best is assumed.
     """
-    defaults = guest.read_text(LOGIN_DEFS, missing_ok=True) or ""
+    texts = (guest.read_text(path, missing_ok=True) for path in (LOGIN_DEFS, _DEFAULT_LOGIN_DEFS))
+    defaults = next((text for text in texts if text is not None), "")
     chosen = re.search(r"^[ \t]*ENCRYPT_METHOD[ \t]+(\S+)", defaults, re.MULTILINE)
     wanted = (
         chosen[1].upper() == "YESCRYPT"

@@ -114,6 +114,11 @@ def test_this_machines_own_library_is_told_from_one_that_lacks_yescrypt(tmp_path
         assert method_of(guest, "") is Method.YESCRYPT
 
 
+def test_suse_has_its_default_elsewhere(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {"/usr/etc/login.defs": "ENCRYPT_METHOD yescrypt\n"}) as guest:
+        assert method_of(guest, "") is Method.YESCRYPT
+
+
 def test_pam_says_it_where_login_defs_does_not(tmp_path: Path) -> None:
     lines = "# password x pam_unix.so yescrypt\npassword\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n"
     with guest_in(tmp_path, {"/etc/pam.d/common-password": lines}) as guest:
