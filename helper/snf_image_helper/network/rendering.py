@@ -59,7 +59,7 @@ class Rendered:
 class Facts:
     """`competing` are the guest's own network files of the chosen kind.
 
-    `matches_mac`: its ifupdown finds cards by MAC address. `backend` is netplan's, or what else stands behind the files.
+    `matches_mac`: its ifupdown finds cards by MAC address. `backend` is netplan's, or what stands behind the files.
     `name` is what cards are called before their number, where they have to be called something. `texts` are files of
     the guest that are changed in place, by path.
     """
