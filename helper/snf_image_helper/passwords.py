@@ -11,7 +11,7 @@ from enum import StrEnum
 from snf_image_helper.guest import Guest
 from snf_image_shared.errors import GuestError
 
-LOGIN_DEFS = ("/etc/login.defs", "/usr/etc/login.defs")  # the second is SUSE's default
+LOGIN_DEFS = "/etc/login.defs"
 _DEFAULT_LOGIN_DEFS = "/usr/etc/login.defs"  # SUSE's, where nobody has changed it
 LONGEST_PASSWORD = 511  # bytes: CRYPT_MAX_PASSPHRASE_SIZE of crypt(3), less its NUL
 _SALT_SIZE = 192  # CRYPT_GENSALT_OUTPUT_SIZE
