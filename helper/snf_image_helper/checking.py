@@ -24,7 +24,7 @@ _CHECKERS = {
 _NOISE = re.compile(
     r"e2fsck \d|fsck\.\w+ \d|Pass \d|Phase \d|\[\d/\d\]|Opening filesystem|Checking filesystem|UUID:|Warning[:!]|Info:"
     r"|\s+- |Done: |Dry run|No modify flag|found \d+ bytes|total |btree space|file data blocks| referenced "
-    r"|.*\[Ok\.\.\]|\s*$"
+    r"|.*\[Ok\.\.\]|\s*(from|to)?\s*\"|Cannot get host|Repair may fail|the image and the host|\s*$"
 )
 
 

@@ -124,9 +124,9 @@ def test_a_damaged_f2fs_is_not_grown_and_the_finding_is_told(tmp_path: Path) -> 
         file.truncate(64 * MIB)
     sh("mkfs.f2fs", "-q", str(path))
     with path.open("r+b") as file:
-        file.seek(MIB)  # both copies of the checkpoint's neighbours: the segment information table
-        file.write(b"\xff" * (6 * MIB))
+        file.seek(16 * MIB)  # where mkfs.f2fs puts the inode of the root
+        file.write(b"\x5a" * 4096)
     before = path.read_bytes()
-    with pytest.raises(GuestError):
+    with pytest.raises(GuestError, match=r"is damaged: fsck\.f2fs says: \[ASSERT\] .*nid\[0x3\]"):
         grow_f2fs(str(path), str(tmp_path))
     assert path.read_bytes() == before
