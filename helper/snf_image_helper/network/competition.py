@@ -25,8 +25,6 @@ def put_off(decision: Decision, guest: Guest, cards: tuple[Card, ...], backend: 
     """The files for it; `backend` is what netplan writes for, if that is the owner."""
     found = Rendered({})
     for other in decision.others:
-        if decision.owner is Renderer.IFCFG and other is _BACKENDS.get(backend):
-            continue  # it reads the same files
         if decision.owner is Renderer.NETPLAN and other is _BACKENDS[backend]:
             # netplan drives it: it is only to find no files of the image before, or beside, those of netplan.
             found = found.beside(Rendered({}, suffixed(_networkd_files(guest, cards))))

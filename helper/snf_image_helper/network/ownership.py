@@ -67,6 +67,8 @@ def look(guest: Guest) -> Seen:
 def _decision(owner: Renderer, reason: str, seen: Seen) -> Decision:
     # Software that has no card in its files leaves them all, but for those that take whatever they find.
     active = seen.configured | (seen.started & _GRASPING)
+    if owner is Renderer.IFCFG and seen.reads_ifcfg:
+        active -= {Renderer.NETWORKMANAGER}  # it does what the files say
     return Decision(
         owner, reason, tuple(dict.fromkeys(item for item, _, _ in _RULES if item in active and item is not owner))
     )

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from network_inputs import INPUTS, mac
-from snf_image_helper.network import ifcfg
+from snf_image_helper.network import Renderer, decide, ifcfg
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.rendering import Facts, Rendered
 from snf_image_helper.tasks.configure_network import TASK
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
+from snf_image_shared.properties import Properties
 from unit.helper.guest_trees import JOB, guest_in, perform, text
 from unit.helper.network_rooms import NAMES, expected
 from unit.helper.shell_files import sourced
@@ -179,6 +180,13 @@ def test_networkmanager_of_rhel_8_gets_its_own_files_and_finds_no_others(tmp_pat
             assert "IPADDR=192.0.2.7\n" in text(guest, f"{ifcfg.DIRECTORY}/ifcfg-eth0")
             assert "DEVICE" not in text(guest, f"{ifcfg.DIRECTORY}/ifcfg-eth0")
             assert text(guest, "/etc/sysconfig/network") == "NETWORKING=yes\n# Created by anaconda\nHOSTNAME=template\n"
+
+
+@pytest.mark.root
+def test_networkmanager_of_rhel_8_is_told_to_bring_the_cards_up_not_to_leave_them(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {**GUEST, **release("8.10")}) as guest:
+        decision = decide(guest, Properties({}))
+        assert (decision.owner, decision.others) == (Renderer.IFCFG, ())
 
 
 @pytest.mark.root
