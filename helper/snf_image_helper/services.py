@@ -24,6 +24,9 @@ def is_started(guest: Guest, name: str) -> bool:
         return is_enabled(guest, unit) or (not _is_masked(guest, unit) and _in_rc_directories(guest, name))
     if runlevels := _runlevels(guest):
         return any(_is_there(guest, f"{level}/{name}") for level in runlevels)
+    if guest.is_file(_SLACKWARE):
+        script = guest.ownership(f"/etc/rc.d/rc.{name.lower()}")
+        return script is not None and bool(script.mode & 0o111)
     return _in_rc_directories(guest, name) or not knows_init(guest)
 
 
@@ -48,11 +51,14 @@ def has_systemd(guest: Guest) -> bool:
 
 def knows_init(guest: Guest) -> bool:
     """Whether there is an init whose list of services can be read."""
-    return has_systemd(guest) or bool(_runlevels(guest)) or any(map(guest.is_dir, _RC_DIRECTORIES))
+    directories = any(map(guest.is_dir, _RC_DIRECTORIES))
+    return has_systemd(guest) or bool(_runlevels(guest)) or guest.is_file(_SLACKWARE) or directories
 
 
 _UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+# It starts those of its rc.* scripts that are executable, whatever their names.
+_SLACKWARE = "/etc/rc.d/rc.M"
 _RUNLEVELS = ("/etc/runlevels", "/etc/runit/runsvdir")
 # Of Debian, of Red Hat, of SUSE 11.
 _RC_DIRECTORIES = tuple(f"{where}/rc{level}.d" for where in ("/etc", "/etc/rc.d", "/etc/init.d") for level in "S235")

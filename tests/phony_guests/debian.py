@@ -3,7 +3,20 @@
 
 from __future__ import annotations
 
-from phony_guests.tree import Entry, accounts, alias, directory, enabled, file, link, of, phony, programs, unit
+from phony_guests.tree import (
+    CLOUD_CFG,
+    Entry,
+    accounts,
+    alias,
+    directory,
+    enabled,
+    file,
+    link,
+    of,
+    phony,
+    programs,
+    unit,
+)
 
 _ACCOUNTS = (
     "root:x:0:0:root:/root:/bin/bash",
@@ -35,17 +48,13 @@ _SSHD = (
     "Include /etc/ssh/sshd_config.d/*.conf\n\nKbdInteractiveAuthentication no\nUsePAM yes\nX11Forwarding yes\n"
     "PrintMotd no\nAcceptEnv LANG LC_*\nSubsystem\tsftp\t/usr/lib/openssh/sftp-server\n"
 )
-_CLOUD_CFG = (
-    "users:\n   - default\n\ndisable_root: true\npreserve_hostname: false\n\nsystem_info:\n   distro: {0}\n"
-    "   default_user:\n     name: {0}\n     lock_passwd: True\n"
-)
 
 
 def _cloud_init(distro: str, *sources: str, units: tuple[str, ...] = ()) -> tuple[Entry, ...]:
     default = ("cloud-init-local.service", "cloud-init.service", "cloud-config.service", "cloud-final.service")
     return (
         *programs("/usr/bin/cloud-init"),
-        file("/etc/cloud/cloud.cfg", _CLOUD_CFG.format(distro)),
+        file("/etc/cloud/cloud.cfg", CLOUD_CFG.format(distro)),
         directory("/etc/cloud/cloud.cfg.d"),
         file("/etc/cloud/cloud.cfg.d/05_logging.cfg", "_log:\n - &log_base |\n   [loggers]\n   keys=root,cloudinit\n"),
         file(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from phony_guests.redhat_ways import (
-    CLOUD_CFG,
     CLOUD_INIT_UNITS,
     HOSTS,
     IFCFG_7,
@@ -24,7 +23,7 @@ from phony_guests.redhat_ways import (
     ifcfg,
     ssh_directory,
 )
-from phony_guests.tree import Entry, accounts, directory, enabled, file, link, of, phony, programs
+from phony_guests.tree import CLOUD_CFG, Entry, accounts, directory, enabled, file, link, of, phony, programs
 
 
 def _rocky(major: int, minor: int, name: str) -> tuple[Entry, ...]:
@@ -62,7 +61,7 @@ def _el_common(kernel: str, title: str) -> tuple[Entry, ...]:
         file("/etc/selinux/config", SELINUX),
         file("/etc/selinux/targeted/contexts/files/file_contexts", "/.*\tsystem_u:object_r:default_t:s0\n"),
         *programs("/usr/bin/cloud-init"),
-        file("/etc/cloud/cloud.cfg", CLOUD_CFG.replace("cloud-user", "rocky")),
+        file("/etc/cloud/cloud.cfg", CLOUD_CFG.format("rocky")),
         directory("/etc/cloud/cloud.cfg.d"),
         *enabled(*CLOUD_INIT_UNITS, wanted_by="cloud-init.target"),
         file(
@@ -195,7 +194,7 @@ _CENTOS_7 = phony(
         file("/etc/selinux/config", SELINUX),
         file("/etc/selinux/targeted/contexts/files/file_contexts", "/.*\tsystem_u:object_r:default_t:s0\n"),
         *programs("/usr/bin/cloud-init"),
-        file("/etc/cloud/cloud.cfg", CLOUD_CFG.replace("cloud-user", "centos")),
+        file("/etc/cloud/cloud.cfg", CLOUD_CFG.format("centos")),
         directory("/etc/cloud/cloud.cfg.d"),
         *enabled(*CLOUD_INIT_UNITS),
     ),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from phony_guests.redhat_ways import (
-    CLOUD_CFG,
     CLOUD_INIT_UNITS,
     HOSTS,
     NETWORKMANAGER,
@@ -19,7 +18,7 @@ from phony_guests.redhat_ways import (
     bls,
     ssh_directory,
 )
-from phony_guests.tree import accounts, alias, directory, enabled, file, link, of, phony, programs, unit
+from phony_guests.tree import CLOUD_CFG, accounts, alias, directory, enabled, file, link, of, phony, programs, unit
 
 _FEDORA_42 = phony(
     "phony-fedora-42",
@@ -86,7 +85,7 @@ _FEDORA_42 = phony(
     of(
         "package cloud-init: cloud.cfg, its units by preset",
         *programs("/usr/bin/cloud-init"),
-        file("/etc/cloud/cloud.cfg", CLOUD_CFG.replace("distro: rhel", "distro: fedora")),
+        file("/etc/cloud/cloud.cfg", CLOUD_CFG.format("fedora")),
         directory("/etc/cloud/cloud.cfg.d"),
         *enabled(*CLOUD_INIT_UNITS, wanted_by="cloud-init.target"),
         file("/usr/lib/python3.13/site-packages/cloudinit/version.py", '__VERSION__ = "24.2"\n'),
@@ -176,7 +175,7 @@ _AMAZON_2023 = phony(
         file("/etc/selinux/config", SELINUX.replace("enforcing", "permissive")),
         file("/etc/selinux/targeted/contexts/files/file_contexts", "/.*\tsystem_u:object_r:default_t:s0\n"),
         *programs("/usr/bin/cloud-init"),
-        file("/etc/cloud/cloud.cfg", CLOUD_CFG.replace("rhel", "amazon").replace("cloud-user", "ec2-user")),
+        file("/etc/cloud/cloud.cfg", CLOUD_CFG.format("amazon")),
         directory("/etc/cloud/cloud.cfg.d"),
         *enabled(*CLOUD_INIT_UNITS, wanted_by="cloud-init.target"),
         bls(

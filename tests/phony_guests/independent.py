@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from phony_guests.tree import accounts, alias, directory, enabled, file, link, of, phony, programs, unit
+from phony_guests.tree import CLOUD_CFG, accounts, alias, directory, enabled, file, link, of, phony, programs, unit
 
 _ACCOUNTS = (
     "root:x:0:0:root:/root:/bin/bash",
@@ -84,7 +84,7 @@ _ARCH = phony(
     of(
         "package cloud-init of Arch, its units as arch-boxes enables them",
         *programs("/usr/bin/cloud-init"),
-        file("/etc/cloud/cloud.cfg", "users:\n  - default\ndisable_root: true\nsystem_info:\n  distro: arch\n"),
+        file("/etc/cloud/cloud.cfg", CLOUD_CFG.format("arch")),
         directory("/etc/cloud/cloud.cfg.d"),
         *enabled(
             "cloud-init-main.service",
@@ -202,8 +202,7 @@ _GENTOO_OPENRC = phony(
         "sys-apps/openrc, net-misc/netifrc: conf.d/hostname, net.lo and net.eth0; wiki.gentoo.org/wiki/Netifrc, "
         "Handbook",
         *programs("/sbin/openrc", "/sbin/openrc-run", "/bin/bash", "/usr/sbin/sshd", "/sbin/dhcpcd"),
-        link("/sbin/init", "openrc-init"),
-        file("/sbin/openrc-init", "", 0o755),
+        *programs("/sbin/init"),
         file("/etc/conf.d/hostname", '# Set to the hostname of this machine\nhostname="localhost"\n'),
         file("/etc/conf.d/keymaps", 'keymap="us"\nwindowkeys="YES"\n'),
         file("/etc/conf.d/net", 'config_eth0="dhcp"\n'),
@@ -220,7 +219,11 @@ _GENTOO_OPENRC = phony(
         link("/etc/localtime", "/usr/share/zoneinfo/UTC"),
         file("/etc/env.d/02locale", 'LANG="C.UTF8"\n'),
         file("/etc/resolv.conf", ""),
-        file("/etc/inittab", "id:3:initdefault:\n#s0:12345:respawn:/sbin/agetty -L 9600 ttyS0 vt100\n"),
+        file(
+            "/etc/inittab",
+            "id:3:initdefault:\nc1:12345:respawn:/sbin/agetty --noclear 38400 tty1 linux\n"
+            "#s0:12345:respawn:/sbin/agetty -L 9600 ttyS0 vt100\n",
+        ),
         file("/var/lib/seedrng/seed.credit", "seed of the template\n", 0o400),
     ),
 )
@@ -324,7 +327,7 @@ _SLACKWARE = phony(
             'IFNAME[1]="eth1"\nIPADDRS[1]=""\nUSE_DHCP[1]=""\n\nGATEWAY=""\nDEBUG_ETH_UP="no"\n',
             0o600,
         ),
-        file("/etc/rc.d/rc.inet1", "#!/bin/bash\n", 0o755),
+        *(file(f"/etc/rc.d/rc.{name}", "#!/bin/bash\n", 0o755) for name in ("S", "M", "6", "inet1", "inet2")),
         file("/etc/rc.d/rc.networkmanager", "#!/bin/sh\n", 0o644),
         file("/etc/rc.d/rc.sshd", "#!/bin/sh\n", 0o755),
         file("/etc/rc.d/rc.keymap", "#!/bin/sh\n", 0o755),

@@ -41,30 +41,6 @@ CLOUD_INIT_UNITS = (
     "cloud-config.service",
     "cloud-final.service",
 )
-CLOUD_CFG = """users:
- - default
-
-disable_root: true
-ssh_pwauth: false
-
-cloud_init_modules:
- - seed_random
- - growpart
- - resizefs
- - set_hostname
- - update_hostname
- - users_groups
- - ssh
-cloud_config_modules:
- - set_passwords
-cloud_final_modules:
- - scripts_user
-
-system_info:
-  distro: rhel
-  default_user:
-    name: cloud-user
-"""
 SELINUX = """# This file controls the state of SELinux on the system.
 SELINUX=enforcing
 SELINUXTYPE=targeted

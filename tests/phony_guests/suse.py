@@ -3,7 +3,20 @@
 
 from __future__ import annotations
 
-from phony_guests.tree import Entry, accounts, alias, directory, enabled, file, link, of, phony, programs, unit
+from phony_guests.tree import (
+    CLOUD_CFG,
+    Entry,
+    accounts,
+    alias,
+    directory,
+    enabled,
+    file,
+    link,
+    of,
+    phony,
+    programs,
+    unit,
+)
 
 _HOSTS = (
     "#\n# hosts         This file describes a number of hostname-to-address\n#\n127.0.0.1\tlocalhost\n\n"
@@ -86,7 +99,7 @@ _ZONES = (
 _ZONES_SOURCE = "kiwi: timezone, locale, keytable of the image description (systemd-firstboot)"
 _CLOUD_INIT = (
     *programs("/usr/bin/cloud-init"),
-    file("/etc/cloud/cloud.cfg", "users:\n   - default\ndisable_root: true\nsystem_info:\n   distro: suse\n"),
+    file("/etc/cloud/cloud.cfg", CLOUD_CFG.format("suse")),
     directory("/etc/cloud/cloud.cfg.d"),
     *enabled(
         "cloud-init-local.service",

@@ -17,6 +17,58 @@ PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little") + (62).t
 _UNITS = "/usr/lib/systemd/system"
 
 
+# config/cloud.cfg.tmpl of github.com/canonical/cloud-init, for a distribution and its user.
+CLOUD_CFG = """users:
+  - default
+
+disable_root: true
+preserve_hostname: false
+
+cloud_init_modules:
+  - seed_random
+  - bootcmd
+  - write_files
+  - growpart
+  - resizefs
+  - disk_setup
+  - mounts
+  - set_hostname
+  - update_hostname
+  - update_etc_hosts
+  - users_groups
+  - ssh
+  - set_passwords
+
+cloud_config_modules:
+  - ssh_import_id
+  - locale
+  - ntp
+  - timezone
+  - runcmd
+
+cloud_final_modules:
+  - package_update_upgrade_install
+  - write_files_deferred
+  - scripts_vendor
+  - scripts_per_once
+  - scripts_per_boot
+  - scripts_per_instance
+  - scripts_user
+  - ssh_authkey_fingerprints
+  - keys_to_console
+  - install_hotplug
+  - phone_home
+  - final_message
+  - power_state_change
+
+system_info:
+  distro: {0}
+  default_user:
+    name: {0}
+    lock_passwd: true
+"""
+
+
 class Kind(StrEnum):
     FILE = "file"
     LINK = "link"

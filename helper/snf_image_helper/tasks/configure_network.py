@@ -64,20 +64,23 @@ def _told(decision: Decision, cards: tuple[Card, ...]) -> Iterator[str]:
 
 
 def write(guest: Guest, rendered: Rendered) -> None:
-    """Put competing files out of the way, then write ours. Done again it changes nothing: the first backup stays."""
-    for path, backup in rendered.retired.items():
-        ours = rendered.files.get(path)
-        if ours is None or not (guest.exists(backup) or _is_written(guest, path, ours)):
-            guest.rename(path, backup)
-        elif guest.is_link(path):
-            guest.remove(path)  # what is written is to be the file itself, not what a link leads to
-    for path in rendered.removed:
-        if guest.is_link(path):
-            guest.remove(path)
+    """Write our files, and put those out of the way that would compete. Done again it changes nothing.
+
+    A failure leaves each file as it was or as it is to be; the first backup of it stays.
+    """
     for path, content in rendered.files.items():
         if not _is_written(guest, path, content):
             guest.make_directory(path.rpartition("/")[0])
-            guest.write_text(path, content.text, ownership=Ownership(mode=content.mode))
+            if path in rendered.retired:
+                _replace(guest, path, content, rendered.retired[path])
+            else:
+                guest.write_text(path, content.text, ownership=Ownership(mode=content.mode))
+    for path, backup in rendered.retired.items():
+        if path not in rendered.files:
+            guest.rename(path, backup)
+    for path in rendered.removed:
+        if guest.is_link(path):
+            guest.remove(path)
     for path, target in rendered.links.items():
         if guest.link_target(path) not in {None, target}:
             guest.remove(path)
@@ -86,9 +89,19 @@ def write(guest: Guest, rendered: Rendered) -> None:
             guest.symlink(target, path)
 
 
+def _replace(guest: Guest, path: str, content: FileContent, backup: str) -> None:
+    """What is written is to be the file itself, not what a link leads to; it is there before the old one goes."""
+    staged = f"{path}.snf-image-new"
+    guest.write_text(staged, content.text, ownership=Ownership(mode=content.mode))
+    if (guest.exists(path) or guest.is_link(path)) and not guest.exists(backup):
+        guest.rename(path, backup)
+    guest.rename(staged, path)
+
+
 def _is_written(guest: Guest, path: str, content: FileContent) -> bool:
     return (
         guest.is_file(path)
+        and not guest.is_link(path)
         and guest.ownership(path) == Ownership(mode=content.mode)
         and guest.read_text(path) == content.text
     )

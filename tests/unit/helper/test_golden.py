@@ -21,7 +21,7 @@ from unit.helper.guest_trees import guest_in, perform
 pytestmark = pytest.mark.root
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+CASES = sorted(path.parent.name for path in GOLDEN.glob("*/job.json"))
 TASKS = (
     "InitializeDatasource",
     "AssignHostname",
