@@ -107,8 +107,6 @@ def _let_generate(edits: Edits, name: str) -> None:
         return
     wanted = f"{name} {codeset}"
     lines = text.split("\n")
-    if wanted in lines:
-        return
     for number, line in enumerate(lines):
         if line.removeprefix("#").strip() == wanted:
             lines[number] = wanted

@@ -47,7 +47,7 @@ def make_swap_file(guest: Guest, mib: int) -> str:
             "have; use <partition>:<MiB> or a disk"
         )
     path = f"{_SUBVOLUME}/swapfile" if kind == "btrfs" else _PLAIN
-    if guest.exists(path) or guest.is_link(path):
+    if guest.exists(path):
         if not _is_swap_of(guest, path, mib * _MIB):
             raise GuestError(f"property SWAP: {path} exists and is no swap of {mib} MiB; remove it from the image")
         return path

@@ -33,7 +33,8 @@ def configure_boot(guest: Guest, job: Job, report: Reporter) -> None:
             asking = " and ".join(name for name in (_CONSOLE, PROPERTY) if job.wishes.text(name))
             raise GuestError(
                 f"property {asking}: no configuration of a boot loader with kernels was found in the guest (of GRUB, "
-                "systemd-boot or extlinux; unified kernel images have their arguments inside); leave the property away"
+                "systemd-boot or extlinux, in a /boot that fstab mounts; unified kernels have their arguments inside); "
+                "leave the property away"
             )
         if wanted.serial:
             enable_getty(edits, report)

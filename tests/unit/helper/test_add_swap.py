@@ -185,6 +185,14 @@ def test_a_file_becomes_swap_that_a_kernel_takes(tmp_path: Path, kind: str, kern
 
 
 @pytest.mark.root
+@pytest.mark.parametrize(("kernel", "unwritten"), [("4.17.0-1-amd64", False), ("4.18.0-1-amd64", True)])
+def test_old_kernels_get_no_unwritten_extents_on_xfs(tmp_path: Path, kernel: str, unwritten: bool) -> None:
+    with guest_on(tmp_path, "xfs", kernel) as guest:
+        add(guest, job(SWAP="file:64"))
+        assert ("unwritten" in sh("filefrag", "-v", f"{guest.root}/swapfile")) is unwritten
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("kind", ["ext4", "btrfs"])
 def test_a_swap_file_that_is_there_is_left_alone(tmp_path: Path, kind: str) -> None:
     with guest_on(tmp_path, kind) as guest:
