@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ConfigureNetwork: write the instance's NICs for the network software that the guest uses, found by MAC address.
 
-The network gets one owner (network/ownership.py). Files that would compete are renamed, not lost. cloud-init, where there
-is one, is told to leave the network alone; under CLOUD_INIT it gets the cards through the seed's network-config where
-the guest has nothing we write for.
+The network gets one owner (network/ownership.py). Files that would compete are renamed, not lost. cloud-init, where
+there is one, is told to leave the network alone; under CLOUD_INIT it gets the cards through the seed's network-config
+where the guest has nothing we write for.
 """
 
 from __future__ import annotations

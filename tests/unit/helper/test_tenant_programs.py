@@ -55,6 +55,20 @@ def test_a_custom_task_sees_the_guest_and_its_environment(tmp_path: Path) -> Non
     assert "PASSWD_HASH" not in found
 
 
+@pytest.mark.row(165, 197)
+def test_no_property_and_nothing_of_the_helpers_own_environment_steers_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steering = ("LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONSTARTUP", "IFS", "PATH")
+    for name in steering[:6]:
+        monkeypatch.setenv(name, "/owned")
+    job = replace(JOB, properties=dict.fromkeys(steering, "/owned"))
+    with guest_in(tmp_path) as guest:
+        perform(TASK, guest, job, CUSTOM_TASK=encoded('env > "$SNF_IMAGE_TARGET/environment"'))
+        owned = [line for line in text(guest, "/environment").splitlines() if line.endswith("=/owned")]
+    assert sorted(owned) == sorted(f"SNF_IMAGE_PROPERTY_{name}=/owned" for name in steering)
+
+
 def test_a_property_too_long_for_an_environment_hinders_nobody(tmp_path: Path) -> None:
     with guest_in(tmp_path) as guest:
         perform(TASK, guest, CUSTOM_TASK=encoded("#" * 300_000 + '\n> "$SNF_IMAGE_TARGET/ran"'))

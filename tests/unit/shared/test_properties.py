@@ -33,12 +33,14 @@ def spelt_differently(draw: st.DrawFn) -> tuple[dict[str, str], dict[str, str]]:
     return values, {spelling(draw, name): value for name, value in values.items()}
 
 
+@pytest.mark.row(107)
 @given(spelt_differently())
 def test_names_may_be_written_in_any_case(values: tuple[dict[str, str], dict[str, str]]) -> None:
     expected, written = values
     assert parse(json.dumps(written)) == expected
 
 
+@pytest.mark.row(109)
 @given(MAPPINGS, MAPPINGS)
 def test_what_the_instance_says_overrides_the_image_key_by_key(image: dict[str, str], instance: dict[str, str]) -> None:
     merged = merge(image, instance).values
@@ -47,6 +49,7 @@ def test_what_the_instance_says_overrides_the_image_key_by_key(image: dict[str, 
         assert value == (instance[name] if name in instance else image[name])
 
 
+@pytest.mark.row(107)
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1, "1"), (True, "True"), (False, "False"), (1.5, "1.5"), ("x", "x"), ("", ""), (10**9, "1000000000")],
@@ -67,6 +70,7 @@ def test_control_characters_are_allowed_inside_strings() -> None:
     assert parse('{"A": "one\ntwo\t"}') == {"A": "one\ntwo\t"}
 
 
+@pytest.mark.row(108)
 @pytest.mark.parametrize(
     "text",
     [
@@ -93,12 +97,14 @@ def test_no_text_is_an_error_of_another_kind(text: str) -> None:
     assert all(name == name.upper() for name in parsed)
 
 
+@pytest.mark.row(111)
 @pytest.mark.parametrize("word", sorted(YES))
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title, lambda word: f" {word}\n"])
 def test_a_word_for_yes_is_yes(word: str, change: Callable[[str], str]) -> None:
     assert parse_boolean(change(word)) == (True, None)
 
 
+@pytest.mark.row(111)
 @pytest.mark.parametrize("word", sorted(NO))
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title, lambda word: f" {word}\n"])
 def test_a_word_for_no_is_no(word: str, change: Callable[[str], str]) -> None:
@@ -109,11 +115,13 @@ def test_what_is_absent_is_no_and_not_worth_a_word() -> None:
     assert parse_boolean(None) == (False, None)
 
 
+@pytest.mark.row(111)
 def test_what_is_empty_is_no_with_a_warning() -> None:
     assert Properties({"A": ""}).flag("A") is False
     assert Properties({"A": ""}).odd_flags(("A", "B")) == ("Property A: is empty, taken as no; write yes or no",)
 
 
+@pytest.mark.row(111)
 @given(st.text(min_size=1).filter(lambda text: text.strip() and text.strip().lower() not in YES | NO))
 def test_any_other_word_is_yes_with_a_warning(word: str) -> None:
     properties = Properties({"A": word})
