@@ -25,7 +25,7 @@ TESTS = Path(__file__).resolve().parent
 LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
 # Those that take longest begin first, so that no lane is left alone with them.
-_LONGEST = ("test_layouts.py", "test_failures.py", "test_guests.py", "test_disks.py")
+_LONGEST = ("test_layouts.py", "test_failures.py", "test_guests.py", "test_unusual_layouts.py", "test_disks.py")
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
 mkdir -m 1777 "$1/tmp" "$1/var"
@@ -61,7 +61,8 @@ class Outcome:
 
 def jobs() -> tuple[Job, list[Job]]:
     """The clusters, and all other parts in the order in which they begin."""
-    files = sorted(TESTS.glob("vm/test_*.py"), key=lambda path: (path.name not in _LONGEST, path.name))
+    found = (path for path in TESTS.rglob("test_*.py") if "mark.vm" in path.read_text(encoding="utf-8"))
+    files = sorted(found, key=lambda path: (path.name not in _LONGEST, path.name))
     parts = [Job(path.stem, (str(path), "-m", "vm and not guests")) for path in files]
     return Job("clusters", ("-m", "ganeti")), [Job("unit", ("-m", "not vm and not ganeti and not guests")), *parts]
 
