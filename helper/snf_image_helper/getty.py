@@ -39,7 +39,12 @@ def enable_getty(edits: Edits, report: Reporter) -> None:
     if guest.is_dir(_RUNIT) and guest.is_dir(_RUNIT_SERVICE):
         edits.link(f"{_RUNIT}/agetty-{SERIAL_PORT}", _RUNIT_SERVICE)
     elif inittab is not None and any(_starts_getty(line) for line in inittab.split("\n")):
-        edits.put(_INITTAB, with_getty(inittab, _program(guest), busybox=Distro.of(guest).family is Family.ALPINE))
+        edits.put(
+            _INITTAB,
+            with_getty(
+                inittab, _program_of(inittab) or _program(guest), busybox=Distro.of(guest).family is Family.ALPINE
+            ),
+        )
     elif guest.exists(f"{_UPSTART}/tty1.conf"):
         edits.put(f"{_UPSTART}/{SERIAL_PORT}.conf", _JOB % _program(guest))
     else:
@@ -55,6 +60,12 @@ def with_getty(inittab: str, program: str, *, busybox: bool) -> str:
     line = f"{SERIAL_PORT}::{command}" if busybox else f"S0:2345:{command}"
     lines[-1:] = [*filter(None, lines[-1:]), line, ""]
     return "\n".join(lines)
+
+
+def _program_of(inittab: str) -> str | None:
+    """What starts logins there already; mingetty, among others, knows no serial ports."""
+    commands = (line.partition("respawn:")[2].split()[:1] for line in inittab.split("\n") if _starts_getty(line))
+    return next((command[0] for command in commands if command and command[0] in _PROGRAMS), None)
 
 
 def _starts_getty(line: str) -> bool:

@@ -281,7 +281,12 @@ def test_grub_of_old_is_changed_in_its_menu(tmp_path: Path) -> None:
             "S0:2345:respawn:/sbin/getty -L ttyS0 115200 vt100",
         ),
         (
-            {"/sbin/agetty": "", "/etc/inittab": "c1:12345:respawn:/sbin/agetty 38400 tty1 linux"},
+            {"/sbin/getty": "", "/etc/inittab": "c1:12345:respawn:/sbin/agetty 38400 tty1 linux"},
+            "/etc/inittab",
+            "S0:2345:respawn:/sbin/agetty -L ttyS0 115200 vt100",
+        ),
+        (
+            {"/sbin/agetty": "", "/etc/inittab": "1:2345:respawn:/sbin/mingetty tty1\n"},
             "/etc/inittab",
             "S0:2345:respawn:/sbin/agetty -L ttyS0 115200 vt100",
         ),
