@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from snf_image_helper.network.rendering import Rendered
+from snf_image_helper.network.rendering import Rendered, Renderer
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 from unit.helper.guest_tools import GuestTools
 from unit.helper.guest_trees import put
@@ -53,6 +53,48 @@ _KERNEL = r"""
 echo ---; ip -json address; echo ---; ip -json -4 route; echo ---; ip -json -6 route; echo ---
 """
 
+
+_NETWORKD = """
+mkdir -p /run/systemd/system /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
+chown -R systemd-network:systemd-network /run/systemd/netif
+SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=info {networkd} > /run/log 2>&1 &
+"""
+# No card of a room has an address that it was made with, as cards of a machine have.
+_NETPLAN = """
+{netplan} --root-dir / > /run/log 2>&1
+sed -i s/PermanentMACAddress/MACAddress/ /run/systemd/network/*.network || true
+"""
+# As in an initial RAM disk: without D-Bus, and with an end, but not before both families have what they wait for.
+_NETWORKMANAGER = """
+mkdir -p /run/NetworkManager
+cat > /run/nm.conf << END
+[main]
+plugins=keyfile
+no-auto-default=*
+rc-manager=file
+[connection]
+ipv4.required-timeout=30000
+ipv6.required-timeout=30000
+END
+rm -f /etc/resolv.conf
+{networkmanager} --debug --configure-and-quit=initrd --config=/run/nm.conf --config-dir=/etc/NetworkManager/conf.d \
+    --system-config-dir=/run/nothing --state-file=/run/nm.state > /run/log 2>&1 || {{ cat /run/log; exit 1; }}
+"""
+# ifupdown looks for its DHCP client where packages install it, and that for its script and leases.
+_IFUPDOWN = """
+mkdir "$ROOM/lib" "$ROOM/lib-work"
+mount -t overlay overlay -o "lowerdir=/var/lib,upperdir=$ROOM/lib,workdir=$ROOM/lib-work" /var/lib
+mkdir -p /var/lib/dhcp
+mount -t overlay overlay -o "lowerdir={root}/lib:/usr/lib" /usr/lib
+mount -t overlay overlay -o "lowerdir={root}/sbin:{root}/usr/sbin:/usr/sbin" /usr/sbin
+ifup -a > /run/log 2>&1 || {{ cat /run/log; exit 1; }}
+"""
+PROGRAMS: Mapping[str, tuple[Renderer, str]] = {
+    "ifupdown": (Renderer.IFUPDOWN, _IFUPDOWN),
+    "networkd": (Renderer.NETWORKD, _NETWORKD),
+    "netplan": (Renderer.NETPLAN, _NETPLAN + _NETWORKD),
+    "networkmanager": (Renderer.NETWORKMANAGER, _NETWORKMANAGER),
+}
 
 Place = tuple[str, str | None, str]  # destination, gateway, card
 

@@ -14,55 +14,14 @@ from pathlib import Path
 import pytest
 
 from network_inputs import INPUTS
-from snf_image_helper.network import RENDERERS, Renderer
+from snf_image_helper.network import RENDERERS
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.network.rendering import Facts
 from unit.helper.guest_tools import GuestTools
-from unit.helper.network_rooms import Room, bring_up, expected
+from unit.helper.network_rooms import PROGRAMS, Room, bring_up, expected
 
 pytestmark = [pytest.mark.root, pytest.mark.row(179, 181, 182, 185)]
 
-_NETWORKD = """
-mkdir -p /run/systemd/system /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
-chown -R systemd-network:systemd-network /run/systemd/netif
-SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=info {networkd} > /run/log 2>&1 &
-"""
-# No card of a room has an address that it was made with, as cards of a machine have.
-_NETPLAN = """
-{netplan} --root-dir / > /run/log 2>&1
-sed -i s/PermanentMACAddress/MACAddress/ /run/systemd/network/*.network || true
-"""
-# As in an initial RAM disk: without D-Bus, and with an end, but not before both families have what they wait for.
-_NETWORKMANAGER = """
-mkdir -p /run/NetworkManager
-cat > /run/nm.conf << END
-[main]
-plugins=keyfile
-no-auto-default=*
-rc-manager=file
-[connection]
-ipv4.required-timeout=30000
-ipv6.required-timeout=30000
-END
-rm -f /etc/resolv.conf
-{networkmanager} --debug --configure-and-quit=initrd --config=/run/nm.conf --config-dir=/etc/NetworkManager/conf.d \
-    --system-config-dir=/run/nothing --state-file=/run/nm.state > /run/log 2>&1 || {{ cat /run/log; exit 1; }}
-"""
-# ifupdown looks for its DHCP client where packages install it, and that for its script and leases.
-_IFUPDOWN = """
-mkdir "$ROOM/lib" "$ROOM/lib-work"
-mount -t overlay overlay -o "lowerdir=/var/lib,upperdir=$ROOM/lib,workdir=$ROOM/lib-work" /var/lib
-mkdir -p /var/lib/dhcp
-mount -t overlay overlay -o "lowerdir={root}/lib:/usr/lib" /usr/lib
-mount -t overlay overlay -o "lowerdir={root}/sbin:{root}/usr/sbin:/usr/sbin" /usr/sbin
-ifup -a > /run/log 2>&1 || {{ cat /run/log; exit 1; }}
-"""
-PROGRAMS: Mapping[str, tuple[Renderer, str]] = {
-    "ifupdown": (Renderer.IFUPDOWN, _IFUPDOWN),
-    "networkd": (Renderer.NETWORKD, _NETWORKD),
-    "netplan": (Renderer.NETPLAN, _NETPLAN + _NETWORKD),
-    "networkmanager": (Renderer.NETWORKMANAGER, _NETWORKMANAGER),
-}
 _SIDE_BY_SIDE = 12
 
 
