@@ -26,7 +26,7 @@ def encoded(script: str) -> str:
     return base64.encodebytes(f"#!/bin/sh\n{script}\n".encode()).decode()
 
 
-@pytest.mark.row(165)
+@pytest.mark.row(165, 110)
 def test_a_custom_task_sees_the_guest_and_its_environment(tmp_path: Path) -> None:
     job = replace(
         JOB,
