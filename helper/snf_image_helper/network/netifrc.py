@@ -47,7 +47,8 @@ def _text(cards: Sequence[Card]) -> str:
             key = card.mac.replace(":", "").upper()
             text += "\n" + _variable(f"config_{key}", _config(card))
             text += _variable(f"dhcpcd_{key}", [client]) if (client := _client(card)) else ""
-            routes = [line for route in card.routes for line in _lines(route)]
+            # netifrc gives the metric of one route to all after it that have none.
+            routes = sorted((line for route in card.routes for line in _lines(route)), key=_has_metric)
             text += _variable(f"routes_{key}", routes) if routes else ""
     return text + _preup(cards)
 
@@ -83,6 +84,10 @@ def _lines(route: Route) -> list[str]:
     if not route.on_link:
         return [line]
     return [f"{route.gateway}/128", line] if ":" in line else [f"{line} onlink"]
+
+
+def _has_metric(line: str) -> bool:
+    return " metric " in line
 
 
 def _preup(cards: Sequence[Card]) -> str:

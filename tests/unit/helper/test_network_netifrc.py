@@ -92,6 +92,15 @@ def test_the_kernel_has_what_was_asked_for(rooms: Mapping[str, Future[Room]], na
     assert {family for family, _ in room.routers} == {family for family, _ in wanted.routers}
 
 
+def test_no_route_gets_the_metric_of_one_before_it() -> None:
+    # net.lo's _add_route: "metric" is not its own variable.
+    text = netifrc.render(cards_of(INPUTS["routes-and-addresses"]), Facts()).files[netifrc.CONFIG].text
+    lines = text.partition('routes_020000000001="')[2].partition('"')[0].splitlines()
+    metrics = ["metric" in line for line in lines]
+    assert metrics == sorted(metrics)
+    assert (len(lines), sum(metrics)) == (9, 4)
+
+
 def test_name_servers_are_the_same_for_every_card_and_dhcp_leaves_them() -> None:
     lines = netifrc.render(cards_of(INPUTS["names"]), Facts()).files[netifrc.CONFIG].text.splitlines()
     assert 'dns_servers="192.0.2.54 192.0.2.53 2001:db8::53 198.51.100.53"' in lines
