@@ -19,7 +19,7 @@ class Messages:
     """The lines so far, without what tells whose they are; empty where the log cannot be read."""
 
     def __init__(self, device: str, descriptor: int | None) -> None:
-        self._mark = re.compile(rf"\((?:device )?{re.escape(_kernel_name(device))}\)?[^:]*: *(.*)")
+        self._mark = re.compile(rf"\((?:device )?{re.escape(_kernel_name(device))}\b[^:]*: *(.*)")
         self._descriptor = descriptor
 
     def read(self) -> tuple[str, ...]:
