@@ -17,6 +17,7 @@ from snf_image_helper.network.rendering import HEADER, Facts, FileContent
 KERNELS, OURS = "eth", "nic"
 # Where boot loaders keep the kernel's arguments, or what they are made of.
 _ARGUMENTS = ("/etc/default/grub", "/etc/kernel/cmdline", "/boot/grub2/grub.cfg", "/boot/grub/grub.cfg")
+_ENOUGH = 1 << 20  # bytes of one of them
 # Links to /dev/null that turn systemd's names off, systemd.link(5); the first is of systemd before 209.
 _MASKS = (
     "/etc/udev/rules.d/80-net-name-slot.rules",
@@ -38,8 +39,8 @@ def prefix_of(guest: Guest) -> str:
     for directory, pattern in _FILES.items():
         if any(re.fullmatch(pattern, name) for name in guest.list_directory(directory, missing_ok=True)):
             return KERNELS
-    texts = (guest.read_text(path, missing_ok=True) or "" for path in _ARGUMENTS if guest.is_file(path))
-    return KERNELS if any("net.ifnames=0" in text for text in texts) else OURS
+    texts = (guest.head(path, _ENOUGH) for path in _ARGUMENTS if guest.is_file(path))
+    return KERNELS if any(b"net.ifnames=0" in text for text in texts) else OURS
 
 
 def name_of(card: Card, facts: Facts) -> str:
