@@ -25,7 +25,7 @@ from snf_image_shared.errors import GuestError
 from snf_image_shared.findings import Outcome
 from snf_image_shared.job import Ipv4Method, Job, Nic, PersonalityFile, Secrets
 from unit.helper import ignition_schema
-from unit.helper.disk_images import Listener, filled, image, job, private_mounts, sh
+from unit.helper.disk_images import Listener, filled, image, job, plant_root, private_mounts, sh
 
 pytestmark = pytest.mark.root
 
@@ -190,7 +190,8 @@ def test_a_root_that_is_protected_by_hashes_is_an_unknown_guest(tmp_path: Path) 
     script = "label: gpt\nsize=20480\nsize=2048,type=2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5\n"
     with image(tmp_path / "d", script, {1: ("mkfs.ext4", "-q")}) as disk:
         disk.reload()
-        plant(disk, 1, "phony-debian-13")
+        with filled(disk.partition_device(1), "ext4") as place:
+            plant_root(place)
         with pytest.raises(UnknownGuestError, match="dm-verity"):
             find(disk)
 
