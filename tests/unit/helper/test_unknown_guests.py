@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from phony_guests import PHONY
+from snf_image_helper import immutable
 from snf_image_helper.disk import Disk
 from snf_image_helper.inspection import inspect_disk
 from snf_image_helper.planning import UnknownGuest, plan_for, unknown_guest
@@ -92,3 +95,33 @@ def test_an_inspection_of_a_system_of_ignition_foretells_its_one_task(tmp_path: 
 
 
 _MICROOS = {1: ("mkfs.ext4", "-q"), 2: ("mkfs.ext4", "-q", "-L", "ignition")}
+
+
+def _large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        Path.mkdir,
+        lambda path: path.symlink_to("os-release"),
+        lambda path: path.symlink_to("/proc/self/mem"),
+        lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5)),
+        lambda path: path.write_bytes(b"ID=\xff\x00\x1b[2J\n" * 10000),
+        _large,
+    ],
+    ids=["fifo", "directory", "loop", "proc", "zero", "garbage", "large"],
+)
+@pytest.mark.parametrize("name", ["etc/os-release", "etc/fstab"])
+def test_a_look_at_hostile_files_ends_and_finds_nothing_special(
+    tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    (tmp_path / "etc").mkdir()
+    make(tmp_path / name)
+    assert (
+        immutable.told_by_files(immutable.Layout((), {}, lambda system: nullcontext(str(tmp_path))), 1, str(tmp_path))
+        is None
+    )
