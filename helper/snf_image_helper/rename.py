@@ -86,6 +86,8 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
     system = detect(disk, job, report)
     if system.family is not OsFamily.LINUX:
         return f"its system is {system.family}, and this version renames Linux alone"
+    if system.ignition:
+        return "its first boot is still to come, and Ignition then calls it as it was deployed"
     _refuse_suspended(disk, system, report)
     with mounted(disk, system, report, only=_MOUNT_POINTS) as guest, reported(TASK, report):
         for device in guest.mounts.values():

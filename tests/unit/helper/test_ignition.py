@@ -19,6 +19,7 @@ from snf_image_helper import ignition
 from snf_image_helper.detection import detect
 from snf_image_helper.disk import Disk
 from snf_image_helper.planning import plan_for, preview
+from snf_image_helper.rename import rename_on
 from snf_image_helper.system import Ignition, IgnitionGuest, OsFamily, System, UnknownGuestError
 from snf_image_helper.tasks.write_ignition import TASK
 from snf_image_shared.errors import GuestError
@@ -329,3 +330,10 @@ def test_hostile_configurations_end_in_a_sentence(text: str) -> None:
         assert ignition.without_ours(text, "/config.ign") == (text,)
     except GuestError as error:
         assert "/config.ign" in str(error)
+
+
+def test_a_rename_before_the_first_boot_says_that_ignition_names_the_guest(tmp_path: Path) -> None:
+    listener = Listener()
+    with flatcar(tmp_path / "d") as disk:
+        rename_on(disk, replace(ORDERED, old_hostname="web.example.com", hostname="db.example.com"), listener.reporter)
+    assert "its first boot is still to come, and Ignition" in listener.warnings[-1]
