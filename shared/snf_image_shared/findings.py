@@ -165,7 +165,8 @@ def _less(found: Findings) -> Findings:
     table = found.table
     if len(found.volumes) > max(len(found.problems), len(table.partitions) if table else 0):
         kept_volumes = found.volumes[: len(found.volumes) // 2]
-        said = f"there are {len(found.volumes)} logical volumes: those after the first {len(kept_volumes)} are not shown"
+        count = len(found.volumes)
+        said = f"there are {count} logical volumes: those after the first {len(kept_volumes)} are not shown"
         return replace(found, volumes=kept_volumes, problems=(said, *found.problems))
     if table and len(table.partitions) >= len(found.problems):
         kept = table.partitions[: len(table.partitions) // 2]

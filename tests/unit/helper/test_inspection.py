@@ -28,6 +28,7 @@ from snf_image_shared.findings import (
     FoundPartition,
     FoundSystem,
     FoundTable,
+    FoundVolume,
     Outcome,
 )
 from snf_image_shared.job import Secrets
@@ -411,3 +412,13 @@ def test_an_encrypted_disk_is_shown_as_what_it_is(tmp_path: Path, mounts: None) 
         found = inspect_disk(disk, job())
     assert (found.content.type, found.system) == ("crypto_LUKS", None)
     assert "encrypted with LUKS" in found.problems[-1]
+
+
+def test_more_logical_volumes_than_can_be_sent_are_cut_and_that_is_said() -> None:
+    volumes = tuple(FoundVolume(f"{'g' * 120}/{number:0127}", "linear") for number in range(1024))
+    text = Findings(1, 512, volumes=volumes, problems=("a", "b")).dump()
+    assert LARGEST // 3 < len(text) <= LARGEST
+    arrived = codec.load(Findings, text)
+    assert arrived.volumes == volumes[: len(arrived.volumes)]
+    assert arrived.problems[-2:] == ("a", "b")
+    assert any(text.startswith("there are 1024 logical volumes: those after the first") for text in arrived.problems)

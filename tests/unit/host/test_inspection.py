@@ -27,6 +27,7 @@ from snf_image_shared.findings import (
     FoundPartition,
     FoundSystem,
     FoundTable,
+    FoundVolume,
     Outcome,
     Plan,
     PlannedTask,
@@ -103,6 +104,7 @@ def hostile(text: str, number: int) -> Findings:
         system,
         (text,),
         Plan((PlannedTask(text, Outcome.RUNS, text),), text),
+        (FoundVolume(text, text, content),) * 3,
     )
 
 
@@ -118,6 +120,20 @@ def test_a_report_of_nothing_says_so() -> None:
     assert "nothing to boot from was found" in found
     assert "none was recognised" in found
     assert "Task" not in found
+
+
+def test_a_root_on_lvm_and_one_that_has_the_disk_for_itself_are_said_to_be_that() -> None:
+    volumes = (
+        FoundVolume("vg/root", "linear", FoundFileSystem("xfs", "system")),
+        FoundVolume("vg/pool", "thin,pool"),
+    )
+    found = Findings(8 << 30, 512, system=FoundSystem("linux", 2, "vg/root"), volumes=volumes)
+    text = "\n".join(lines(Inspection(image=IMAGE, disk=found)))
+    assert "partition 2, logical volume vg/root" in text
+    assert "  * vg/root: linear, xfs 'system'" in text
+    assert "  * vg/pool: thin,pool, -" in text
+    bare = Findings(8 << 30, 512, content=FoundFileSystem("ext4"), system=FoundSystem("linux", 0))
+    assert "the whole disk" in "\n".join(lines(Inspection(image=IMAGE, disk=bare)))
 
 
 @pytest.mark.parametrize(
