@@ -163,7 +163,7 @@ class GuestConsole:
         self._send(user)
         self.wait_for(r"Password: ", _LOGIN_SECONDS)
         self._send(password)
-        answer = self.wait_for(r"(Login incorrect|[#$] (\x1b\[\?2004h)?)$", _LOGIN_SECONDS)
+        answer = self.wait_for(r"Login incorrect|[#$] (\x1b\[\?2004h)?$", _LOGIN_SECONDS)
         return "Login incorrect" not in answer
 
     def run(self, command: str, timeout: float = 120.0) -> Result:
