@@ -86,13 +86,14 @@ CLOUD = replace(NATIVE, properties={**NATIVE.properties, "CLOUD_INIT": "yes", "S
 
 @dataclass(frozen=True)
 class Written:
-    """A path that a task writes in one of the trees."""
+    """A path that a task writes in one of the trees; `emptied` are the files that are empty then."""
 
     tree: str
     job: Job
     task: Task[Guest]
     path: str
     is_directory: bool
+    emptied: frozenset[str]
 
     def __str__(self) -> str:
         return f"{self.task.name} of {self.tree} at {self.path}"
@@ -119,8 +120,9 @@ def written(place: Path) -> tuple[Written, ...]:
             for task in tasks_of(job):
                 changed, error = run(task, root, job)
                 assert error is None or names_a_cure(error), f"{task.name} of {name}: {error}"
+                emptied = frozenset(path[1:] for path in changed if Path(f"{root}{path}").lstat().st_size == 0)
                 for path in changed:
-                    one = Written(name, job, task, path, Path(f"{root}{path}").is_dir())
+                    one = Written(name, job, task, path, Path(f"{root}{path}").is_dir(), emptied)
                     found.setdefault((task.name, path), one)
             shutil.rmtree(root)
     return tuple(found.values())
@@ -332,7 +334,8 @@ def test_a_file_system_that_refuses_leaves_every_file_as_it_was(
             with refusing(disk, path, how):
                 _, error = run(one.task, root, one.job)
             after = contents(root)
-            torn = [name for name in before if name in after and not is_whole(before[name], after[name])]
+            kept = before.keys() & after.keys() - one.emptied
+            torn = [name for name in kept if not is_whole(before[name], after[name])]
             assert not torn, f"{one}: {torn}"
             assert not [name for name in after if Path(name).name.startswith(".snf-image-")], (
                 f"{one}: something is left beside"
@@ -343,7 +346,7 @@ def test_a_file_system_that_refuses_leaves_every_file_as_it_was(
                 assert any(word in str(error) for word in CURES[how]), f"{one}: {error}"
             assert how != "read-only" or after == before, f"{one}: {error}"
             shutil.rmtree(root)
-    assert refused > 5
+    assert refused >= 4  # some make room, or have nothing to write for this tree
 
 
 CURES = {
@@ -389,7 +392,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def is_whole(before: bytes, after: bytes) -> bool:
-    """Old or new: nothing that a task writes is empty, or a part of what was there."""
+    """Old or new: nothing else that a task writes is empty, or a part of what was there."""
     return before == after or (bool(after) and not before.startswith(after))
 
 
