@@ -47,7 +47,9 @@ def files_in(guest: Guest, directory: str, pattern: str) -> tuple[str, ...]:
 
 def runs_networkmanager(guest: Guest) -> bool:
     """Whether it is there and starts at boot."""
-    return any(map(guest.exists, NETWORKMANAGER_PROGRAMS)) and is_started(guest, "NetworkManager")
+    # Debian's script for System V has another name.
+    starts = any(is_started(guest, name) for name in ("NetworkManager", "network-manager"))
+    return starts and any(map(guest.exists, NETWORKMANAGER_PROGRAMS))
 
 
 def reads_ifcfg(guest: Guest) -> bool:

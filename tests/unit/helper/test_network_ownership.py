@@ -129,7 +129,7 @@ TREES: Mapping[str, tuple[dict[str, str], Renderer | None, tuple[Renderer, ...]]
             "/etc/rcS.d/S12networking": "",
             "/etc/rc2.d/S03network-manager": "",
         },
-        Renderer.IFUPDOWN,
+        Renderer.NETWORKMANAGER,
         (),
     ),
     "RHEL 6": (RHEL_6, Renderer.IFCFG, ()),
