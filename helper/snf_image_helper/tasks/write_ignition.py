@@ -69,9 +69,8 @@ def write_ignition(disk: Disk, job: Job, report: Reporter) -> None:
         old = place.read_text(ways.config, missing_ok=True)
         images = ignition.without_ours(old, ways.config) if old is not None else ()
         new = ignition.merged(_orders(job, ways, report).document, images, _user_data(job))
-        if new != old:
-            place.make_directory(ways.config.rpartition("/")[0] or "/")
-            place.write_text(ways.config, new, ownership=_PRIVATE)
+        place.make_directory(ways.config.rpartition("/")[0] or "/")
+        place.write_text(ways.config, new, ownership=_PRIVATE)
 
 
 @contextmanager
