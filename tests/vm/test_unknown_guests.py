@@ -59,12 +59,11 @@ def test_what_cannot_or_must_not_be_customised_is_delivered_to_the_byte(
     provider: Provider, tmp_path: Path, property_: tuple[str, str]
 ) -> None:
     content = directory(tmp_path / "root", "phony-nixos-25.05")
-    bytes_of_image = image(
-        provider.images / "unknown.diskdump", {1: FileSystem(Kind.EXT4, _UUID.format(1), content)}, {}
-    )
-    disk = sparse(tmp_path / "disk", 64)
-    parameters = {"img_id": "unknown.diskdump", "img_format": "diskdump", "img_passwd": "x"}
     name, value = property_
+    img_id = f"{name}.diskdump"
+    bytes_of_image = image(provider.images / img_id, {1: FileSystem(Kind.EXT4, _UUID.format(1), content)}, {})
+    disk = sparse(tmp_path / "disk", 64)
+    parameters = {"img_id": img_id, "img_format": "diskdump", "img_passwd": "x"}
     outcome = provider.run(Instance(NAME, (disk,), parameters=parameters | {"img_properties": {name: value}}))
     assert outcome.code == 0, outcome.log
     assert disk.read_bytes() == bytes_of_image.ljust(64 << 20, b"\0")
