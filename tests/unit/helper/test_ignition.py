@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phony_guests import PHONY
 from snf_image_helper import ignition
@@ -337,3 +339,9 @@ def test_a_rename_before_the_first_boot_says_that_ignition_names_the_guest(tmp_p
     with flatcar(tmp_path / "d") as disk:
         rename_on(disk, replace(ORDERED, old_hostname="web.example.com", hostname="db.example.com"), listener.reporter)
     assert "its first boot is still to come, and Ignition" in listener.warnings[-1]
+
+
+@given(st.lists(st.text()), st.lists(st.text()))
+def test_what_is_merged_before_ours_comes_back_whole(before: list[str], after: list[str]) -> None:
+    text = ignition.merged({"ignition": {"version": "3.0.0"}}, before, after)
+    assert ignition.without_ours(text, "/config.ign") == tuple(before)

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from phony_guests import MUTABLE
+from snf_image_helper.tasks import initialize_datasource
+from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from unit.helper.customised_phony import CLOUD_JOB, JOB, changes, customise, identifiers, made, picture, state
 from unit.helper.disk_images import private_mounts, sh
+from unit.helper.guest_trees import guest_in, perform
 
 pytestmark = pytest.mark.root
 
@@ -50,6 +53,15 @@ def test_done_again_the_tasks_change_nothing_at_all(tmp_path: Path, guest: str, 
     first = customise(root, job)
     before = state(root)
     assert customise(root, job).said == first.said
+    assert state(root) == before
+
+
+@pytest.mark.parametrize("guest", sorted(MUTABLE.keys() - set(_WITH_CLOUD_INIT)))
+def test_a_guest_without_cloud_init_gets_no_seed(tmp_path: Path, guest: str) -> None:
+    root = made(tmp_path / "guest", guest)
+    before = state(root)
+    with guest_in(root) as tree, pytest.raises(GuestError, match="cloud-init"):
+        perform(initialize_datasource.TASK, tree, CLOUD_JOB)
     assert state(root) == before
 
 
