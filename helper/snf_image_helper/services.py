@@ -23,7 +23,8 @@ def is_started(guest: Guest, name: str) -> bool:
             return is_enabled(guest, unit)
         return is_enabled(guest, unit) or (not _is_masked(guest, unit) and _in_rc_directories(guest, name))
     if runlevels := _runlevels(guest):
-        return any(_is_there(guest, f"{level}/{name}") for level in runlevels)
+        # Debian's packages bring their links for runit along, whatever the init.
+        return any(_is_there(guest, f"{level}/{name}") for level in runlevels) or _in_rc_directories(guest, name)
     if guest.is_file(_SLACKWARE):
         script = guest.ownership(f"/etc/rc.d/rc.{name.lower()}")
         return script is not None and bool(script.mode & 0o111)

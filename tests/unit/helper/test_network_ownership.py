@@ -320,6 +320,8 @@ SERVICES = {
         {**SYSTEMD, "/etc/rc3.d/S10x": "", "/usr/lib/systemd/system/x.service": ""},
         False,
     ),
+    # Debian's openssh-server has its link for runit there also under sysvinit.
+    "sysvinit with a link for runit": ({"/etc/runit/runsvdir/default/ssh": "", "/etc/rcS.d/S10x": ""}, True),
     "systemd beside another init": ({**SYSTEMD, "/sbin/init": "", "/etc/rc2.d/S01x": ""}, True),
     "another init that does not start it": (
         {**SYSTEMD, "/sbin/init": "", f"{WANTS}/x.service": "", "/etc/rc2.d/K01x": ""},
