@@ -16,6 +16,7 @@ from images.inspection import Tree, read_file
 
 _BOOTED = "timeout 400 systemctl is-system-running --wait"
 _WRONG = PASSWORD.upper()
+_NETWORK = "(ip addr; ip route; ip -6 route)"
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 
@@ -75,9 +76,9 @@ def check_identity(guest: GuestConsole, delivered: Delivered) -> None:
 def check_network(guest: GuestConsole, delivered: Delivered) -> None:
     """As the guest sees it; waits for what comes by DHCP and router advertisements."""
     case = delivered.case
-    for text in case.shown:
-        guest.run(f"timeout 90 sh -c 'until (ip addr; ip route; ip -6 route) | grep -qF \"{text}\"; do sleep 1; done'")
-    network = guest.run("ip addr; ip route; ip -6 route").output
+    there = " && ".join(f"grep -qF '{text}' /run/seen" for text in case.shown)
+    guest.run(f'timeout 100 sh -c "until {_NETWORK} >/run/seen; {there}; do sleep 1; done"')
+    network = guest.run(_NETWORK).output
     assert [text for text in case.shown if text not in network] == [], network
     assert network.count("default via") == network.count("default via 192") + network.count("default via fe80"), network
     for index, card in enumerate(case.cards):
