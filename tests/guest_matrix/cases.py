@@ -154,7 +154,7 @@ CASES = (
         ("192.0.2.9", STATIC6),
         (FAR4, FAR6),
         ganeti=_NETWORK4,
-        properties={"CLOUD_INIT": "yes"},
+        properties={"CLOUD_INIT": "yes", "HOSTNAME_POLICY": "fqdn"},
         hostname="cloud.example.org",
         in_ci=True,
     ),
