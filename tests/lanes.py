@@ -2,7 +2,7 @@
 """The whole suite in lanes, one for each processor and one for the clusters, which mostly wait: `make test`.
 
 Many tests look for what a deployment leaves on the whole machine. Each lane therefore has a machine of its own as far
-as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm. Loop devices are everybody's; who looks at those
+as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm; the project stays where it is, wherever that is. Loop devices are everybody's; who looks at those
 tells them apart by LANE (leaks.py).
 """
 
@@ -29,13 +29,23 @@ _LONGEST = ("test_layouts.py", "test_failures.py", "test_guests.py", "test_unusu
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
 mkdir -m 1777 "$1/tmp" "$1/var"
-mount --bind "$1/tmp" /tmp
-mount --bind "$1/var" /var/tmp
+case $3 in
+/tmp/*) kept=$1/tmp/${3#/tmp/} ;;
+/var/tmp/*) kept=$1/var/${3#/var/tmp/} ;;
+*) kept= ;;
+esac
+if [ -n "$kept" ]; then
+    mkdir -p "$kept"
+    mount --bind "$3" "$kept"
+fi
+mount --rbind "$1/tmp" /tmp
+mount --rbind "$1/var" /var/tmp
+cd "$3"
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t tmpfs -o mode=755 run /run
 mkdir -m 1777 /run/lock
 mkdir -p "$2"
-shift 2
+shift 3
 status=0
 "$@" || status=$?
 exit $status
@@ -96,7 +106,16 @@ def run(job: Job, number: int) -> Outcome:
     with _private_directory() as directory, log.open("w") as output:
         root = f"/tmp/lane-{number}"
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-euc", _ROOM, "lane"]
-        argv += [str(directory), root, sys.executable, "-m", "pytest", "--durations=10", *job.arguments]
+        argv += [
+            str(directory),
+            root,
+            str(TESTS.parent),
+            sys.executable,
+            "-m",
+            "pytest",
+            "--durations=10",
+            *job.arguments,
+        ]
         environment = {**os.environ, LANE: root, "PYTEST_DEBUG_TEMPROOT": root}
         done = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False)
     print(f"\n== {job.name}\n{log.read_text(errors='replace')}", flush=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))
+PROJECT = Path(__file__).resolve().parents[1]  # where other tests work at the same time
 PATIENCE = 15.0  # seconds for killed processes to be gone
 MARKS = ("snf-image/create", "snf-disk-", '"node-name":"disk"')  # in the arguments of create, QEMU, a storage daemon
 _MAX_FILE = 8 << 20
@@ -106,7 +107,9 @@ def _files(own: Path) -> Iterator[str]:
         for directory, names, files in os.walk(place):
             inside = Path(directory)
             # Directories of other test runs and developers change all the time; ours is one that we know the name of.
-            names[:] = [name for name in names if inside / name != own and not name.startswith("pytest-of-")]
+            names[:] = [
+                name for name in names if inside / name not in {own, PROJECT} and not name.startswith("pytest-of-")
+            ]
             for name in files:
                 if "snf" in name or "floppy" in name or "snf-image" in directory:
                     yield str(inside / name)
