@@ -2,8 +2,8 @@
 """The whole suite in lanes, one for each processor and one for the clusters, which mostly wait: `make test`.
 
 Many tests look for what a deployment leaves on the whole machine. Each lane therefore has a machine of its own as far
-as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm; the project stays where it is, wherever that is. Loop devices are everybody's; who looks at those
-tells them apart by LANE (leaks.py).
+as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm; the project stays where it is, wherever that is.
+Loop devices are everybody's; who looks at those tells them apart by LANE (leaks.py).
 """
 
 from __future__ import annotations
