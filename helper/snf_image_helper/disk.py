@@ -169,6 +169,8 @@ def _geometry(device: str) -> tuple[int, int]:
 
 
 def _read_table(device: str) -> PartitionTable | None:
+    if _starts_with_code(device) and probe([device])[device].type:
+        return None
     done = run(["sfdisk", "--json", device], limits=Limits(accept=frozenset({0, 1})))
     if done.status == 0:
         table = parse_sfdisk(done.stdout)
@@ -178,6 +180,18 @@ def _read_table(device: str) -> PartitionTable | None:
     if _NO_TABLE in done.stderr:
         return None
     raise ProcessError("sfdisk", f"failed with status {done.status}", done.stderr)
+
+
+def _starts_with_code(device: str) -> bool:
+    """Whether the first sector is a boot sector of a file system, as extlinux writes them for Alpine's images.
+
+    Its code goes on where an MBR has its table, and sfdisk takes it for one; the kernel looks at the four flags before
+    (block/partitions/msdos.c).
+    """
+    with Path(device).open("rb") as file:
+        head = file.read(_SECTOR)
+    flags = head[446:510:16]
+    return head[510:] == b"\x55\xaa" and any(flag & 0x7F for flag in flags)
 
 
 def _refuse_ambiguous(device: str, table: PartitionTable, sector_size: int) -> None:

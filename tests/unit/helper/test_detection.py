@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -28,6 +29,7 @@ from unit.helper.disk_images import (
     sh,
     table_of,
 )
+from unit.helper.guest_tools import GuestTools
 
 pytestmark = pytest.mark.root
 
@@ -269,6 +271,20 @@ def test_boot_code_before_a_file_system_is_no_partition_table(tmp_path: Path) ->
         with filled(disk.device, "ext4") as place:
             plant_root(place)
         assert find(disk)[0].root_partition == WHOLE_DISK
+
+
+@pytest.mark.row(124)
+def test_the_boot_sector_of_extlinux_is_no_partition_table(tmp_path: Path, cache: Path) -> None:
+    """Its code reaches into where an MBR has its entries: so are Alpine's images for BIOS made."""
+    tools = GuestTools.unpack(cache, ("extlinux",), "boot-tools")
+    bare(tmp_path / "d", *EXT4)
+    with attached(tmp_path / "d") as disk:
+        with filled(disk.device, "ext4") as place:
+            plant_root(place)
+            (place / "boot").mkdir()
+            tools.run("extlinux", "--install", str(place / "boot"))
+        assert len(json.loads(sh("sfdisk", "--json", disk.device))["partitiontable"]["partitions"]) == 4
+        assert find(disk)[0] == System(OsFamily.LINUX, WHOLE_DISK)
 
 
 # The first bytes by which blkid knows them, and where they stand: libblkid/src/superblocks.
