@@ -19,6 +19,7 @@ from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.scratch import scratch_directory
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import Limits, ProcessError, run
 
@@ -26,6 +27,7 @@ _PRIVATE = Ownership(mode=0o600)
 _TOKEN = 8  # bytes
 _PUBLIC = Ownership(mode=0o644)
 _SSHD = ("/usr/sbin/sshd", "/sbin/sshd")
+_MOST_KEYS = 16  # all are made at once; published images have three or four
 _TIMEOUT = 300.0  # seconds: primes are slow to find under emulation
 
 
@@ -51,7 +53,7 @@ class HostKey:
 
 
 def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
-    """A guest with sshd and no key at all gets an Ed25519 and an ECDSA key. Raises ProcessError."""
+    """A guest with sshd and no key at all gets an Ed25519 and an ECDSA key. Raises GuestError and ProcessError."""
     if job.wishes.flag("CLOUD_INIT"):
         cloud_init.write_configuration(guest, "50DeleteSSHKeys", {"ssh_deletekeys": True})
         return
@@ -94,11 +96,12 @@ def find_host_keys(guest: Guest) -> tuple[HostKey, ...]:
     paths = [f"{sshd_config.DIRECTORY}/{name}" for name in names if _is_private_name(name)]
     named = (words[0] for words in sshd_config.settings(guest, "HostKey") if words[0].startswith("/"))
     paths += [path for path in named if guest.is_file(path) and b"PRIVATE KEY" in guest.read_bytes(path)]
-    return tuple(
-        HostKey(path, key_type(guest, path), _is_pem(guest.read_bytes(path)))
-        for path in dict.fromkeys(paths)
-        if guest.is_file(path)
-    )
+    found = [path for path in dict.fromkeys(paths) if guest.is_file(path)]
+    if len(found) > _MOST_KEYS:
+        raise GuestError(
+            f"{sshd_config.DIRECTORY}: the guest has more than {_MOST_KEYS} SSH host keys; remove some in it"
+        )
+    return tuple(HostKey(path, key_type(guest, path), _is_pem(guest.read_bytes(path))) for path in found)
 
 
 def find_dropbear_keys(guest: Guest) -> tuple[HostKey, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper.tasks.delete_ssh_keys import TASK, KeyType, type_of_content
+from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import sh
 from unit.helper.guest_tools import GuestTools
 from unit.helper.guest_trees import JOB, guest_in, perform, put, seen, text
@@ -49,6 +50,15 @@ def test_each_key_is_replaced_by_one_of_its_type(tmp_path: Path) -> None:
             assert seen(guest, path) == (0, 0, 0o600)
             assert seen(guest, f"{path}.pub") == (0, 0, 0o644)
             assert text(guest, f"{path}.pub").endswith(" root@web\n")
+
+
+@pytest.mark.row(198)
+def test_more_host_keys_than_any_guest_has_are_refused_and_stay(tmp_path: Path) -> None:
+    old = {f"/etc/ssh/ssh_host_{number}_key": "-----BEGIN RSA PRIVATE KEY-----\n" for number in range(17)}
+    with guest_in(tmp_path, old) as guest:
+        with pytest.raises(GuestError, match="/etc/ssh: the guest has more than 16 SSH host keys"):
+            perform(TASK, guest)
+        assert len(guest.list_directory("/etc/ssh")) == 17
 
 
 def test_no_type_appears_that_was_not_there(tmp_path: Path) -> None:
