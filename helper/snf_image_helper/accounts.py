@@ -16,19 +16,20 @@ _LARGEST = 0xFFFF_FFFE  # (uid_t) -1 means "leave it" to chown(2)
 
 @dataclass(frozen=True)
 class User:
-    """One line of passwd(5); `home` and `shell` are as written there."""
+    """One line of passwd(5); `home` and `shell` are as written there. PAM reads shadow(5) only if it `is_shadowed`."""
 
     name: str
     uid: int
     gid: int
     home: str
     shell: str = ""
+    is_shadowed: bool = True
 
 
 def parse_passwd(text: str) -> tuple[User, ...]:
     """Users in order; lines that are no account (comments, NIS compatibility, damage) are passed over."""
     return tuple(
-        User(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6])
+        User(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6], fields[1] in {"x", f"##{fields[0]}"})
         for fields in _lines(text, 7)
         if _is_id(fields[2]) and _is_id(fields[3])
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 
-from snf_image_helper import cloud_init_users
+from snf_image_helper import cloud_init_users, sshd_config
 from snf_image_helper.accounts import User, find_user, has_user
 from snf_image_helper.authorized_keys import KeyFile, places, planned
 from snf_image_helper.fresh import fresh_bytes
@@ -52,7 +52,9 @@ def change_password(guest: Guest, job: Job, report: Reporter) -> None:
             file.write(guest)
         return
     shadow = _changed_shadow(guest, job, users, report) if _sets_password(job) else None
-    files = _key_files(guest, tuple(find_user(guest, user) for user in users) if keys else (), keys, report)
+    accounts = tuple(find_user(guest, user) for user in users) if keys else ()
+    files = _key_files(guest, accounts, keys, report)
+    _warn_of_locks(guest, accounts, shadow or guest.read_text(SHADOW, missing_ok=True) or "", report)
     if shadow is not None and shadow != guest.read_text(SHADOW):
         guest.write_text(SHADOW, shadow)
     for file in files:
@@ -119,9 +121,28 @@ def _problems(guest: Guest, user: str, hashed: str, fields: list[str], today: in
         found.append(f"the account has expired (day {expires} in {SHADOW}); change that in the image")
     if not has_user(guest, user):
         found.append("it has no account in /etc/passwd; add it in the image")
-    elif (shell := find_user(guest, user).shell).rpartition("/")[2] in _NO_LOGIN:
-        found.append(f"its shell {shell} lets nobody in; change that in the image")
+        return found
+    account = find_user(guest, user)
+    if account.shell.rpartition("/")[2] in _NO_LOGIN:
+        found.append(f"its shell {account.shell} lets nobody in; change that in the image")
+    if not account.is_shadowed:
+        found.append(
+            f"its line in /etc/passwd has no x, so that PAM does not look into {SHADOW}; run pwconv in the image"
+        )
     return found
+
+
+def _warn_of_locks(guest: Guest, users: tuple[User, ...], shadow: str, report: Reporter) -> None:
+    """Without PAM, as on Alpine, sshd refuses a locked account whatever key it has (OpenSSH, allowed_user())."""
+    said = [words[0].lower() for words in sshd_config.settings(guest, "UsePAM")]
+    if sshd_config.config_file(guest) is None or said[:1] == ["yes"]:
+        return
+    for user in users:
+        if "".join(shadow_fields(shadow, user.name)[1:2]).startswith("!"):
+            report.warning(
+                f"The keys of {user.name!r} are added, but its account is locked in {SHADOW}, and the guest's sshd, "
+                "which does not use PAM, refuses those; give a password, or img_passwd_hash=* for keys alone"
+            )
 
 
 def _key_files(

@@ -296,6 +296,10 @@ def test_whoever_is_missing_is_told_before_anything_is_written_for_anybody(
     [
         ("user:x:1000:1001::/home/user:/usr/sbin/nologin", "its shell /usr/sbin/nologin lets nobody in"),
         ("", "it has no account in /etc/passwd"),
+        (
+            "user::1000:1001::/home/user:/bin/sh",
+            "its line in /etc/passwd has no x, so that PAM does not look into /etc/shadow",
+        ),
     ],
 )
 def test_an_account_that_lets_nobody_in_is_worth_a_warning(tmp_path: Path, line: str, problem: str) -> None:
@@ -304,6 +308,24 @@ def test_an_account_that_lets_nobody_in_is_worth_a_warning(tmp_path: Path, line:
         assert [warning.partition(";")[0] for warning in said.warnings] == [
             f"The password of 'user' is set, but {problem}"
         ]
+
+
+@pytest.mark.parametrize(
+    ("config", "hashed", "warns"),
+    [
+        ("#UsePAM no\n", None, True),
+        ("UsePAM=Yes\nUsePAM no\n", None, False),
+        ("", "*", False),
+        ("", "!", True),
+    ],
+)
+def test_keys_of_a_locked_account_open_nothing_without_pam(
+    tmp_path: Path, config: str, hashed: str | None, warns: bool
+) -> None:
+    with guest_in(tmp_path, {**FILES, SSHD: config}) as guest:
+        said = perform(TASK, guest, with_password(None, hashed, KEY), USERS="root user")
+        told = [warning for warning in said.warnings if "locked in /etc/shadow" in warning]
+        assert ["'root'" in warning for warning in told] == [True][:warns] + [False][: hashed == "!"]
 
 
 def test_an_account_that_has_expired_is_worth_a_warning(tmp_path: Path) -> None:
