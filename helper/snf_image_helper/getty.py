@@ -6,16 +6,13 @@ systemd and the upstart of RHEL 6 start one by themselves where the kernel has i
 
 from __future__ import annotations
 
-import posixpath
-
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.edits import Edits
 from snf_image_helper.guest import Guest
 from snf_image_helper.kernel_arguments import SERIAL_PORT, SERIAL_SPEED
 from snf_image_helper.reporter import Reporter
+from snf_image_helper.services import has_systemd
 
-_INIT = "/sbin/init"
-_SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 _INITTAB = "/etc/inittab"
 _UPSTART, _UPSTART_RED_HAT = "/etc/init", "/etc/init/serial.conf"
 _RUNIT, _RUNIT_SERVICE = "/etc/runit/runsvdir/default", f"/etc/sv/agetty-{SERIAL_PORT}"
@@ -33,7 +30,7 @@ def enable_getty(edits: Edits, report: Reporter) -> None:
     """Warns when nobody knows how this guest starts one. Raises GuestError."""
     guest = edits.guest
     _allow_root(edits)
-    if _runs_systemd(guest) or guest.exists(_UPSTART_RED_HAT):
+    if has_systemd(guest) or guest.exists(_UPSTART_RED_HAT):
         return
     inittab = edits.text(_INITTAB)
     if guest.is_dir(_RUNIT) and guest.is_dir(_RUNIT_SERVICE):
@@ -70,13 +67,6 @@ def _program_of(inittab: str) -> str | None:
 
 def _starts_getty(line: str) -> bool:
     return not line.lstrip().startswith("#") and "respawn:" in line and "getty" in line
-
-
-def _runs_systemd(guest: Guest) -> bool:
-    target = guest.link_target(_INIT)
-    if target is not None:
-        return posixpath.basename(target) == "systemd"
-    return not guest.exists(_INIT) and any(guest.is_file(path) for path in _SYSTEMD)
 
 
 def _program(guest: Guest) -> str:

@@ -93,9 +93,10 @@ def _edit_environment(edits: Edits, path: str, wanted: Arguments) -> bool:
     if not numbers:
         return False
     block = "\n".join(lines)
-    if len(block) > _BLOCK:
+    length = len(block.encode("utf-8", "surrogateescape"))
+    if length > _BLOCK:
         raise GuestError(f"{path}: has no room for more kernel arguments, it can hold {_BLOCK} bytes; ask for less")
-    edits.put(path, block + "#" * (_BLOCK - len(block)))
+    edits.put(path, block + "#" * (_BLOCK - length))
     return True
 
 

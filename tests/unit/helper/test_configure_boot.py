@@ -212,6 +212,14 @@ def test_an_environment_block_without_room_is_an_error_and_nothing_is_changed(tm
         assert not guest.changed
 
 
+def test_an_environment_block_keeps_its_size_in_bytes(tmp_path: Path) -> None:
+    block = "# GRUB Environment Block\nsaved_entry=αβγ\nkernelopts=root=UUID=1 ro\n"
+    block += "#" * (1024 - len(block.encode()))
+    with guest_in(tmp_path, {**RHEL8, "/boot/grub2/grubenv": block}) as guest:
+        perform(TASK, guest, KERNEL_ARGS="nosmt")
+    assert (tmp_path / "boot/grub2/grubenv").stat().st_size == 1024
+
+
 def test_the_entries_of_fedora_have_their_own_arguments(tmp_path: Path) -> None:
     paths = ("/boot/loader/entries/x.conf", "/etc/kernel/cmdline", "/boot/grub2/grubenv")
     entry, following, block = configured(tmp_path, FEDORA, *paths, KERNEL_ARGS='a="b c"', CONSOLE="serial")
