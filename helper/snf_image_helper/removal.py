@@ -68,7 +68,7 @@ class _Sweep:
 
     def remove(self, here: int, name: str) -> None:
         """Remove an empty directory; one that is not empty stays."""
-        self._seen += 1
+        self._count()
         try:
             os.rmdir(name, dir_fd=here)
         except OSError as error:
@@ -85,8 +85,11 @@ class _Sweep:
                     if found.st_dev == self._device and found.st_ino not in self._staying:
                         return entry.name
                     continue
-                self._seen += 1
-                if self._seen > _MOST:
-                    raise GuestError(f"{shown(self._path)}: holds more than {_MOST} entries; clean it up in the image")
+                self._count()
                 os.unlink(entry.name, dir_fd=here)
         return None
+
+    def _count(self) -> None:
+        self._seen += 1
+        if self._seen > _MOST:
+            raise GuestError(f"{shown(self._path)}: holds more than {_MOST} entries; clean it up in the image")

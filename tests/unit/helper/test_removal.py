@@ -76,10 +76,12 @@ def test_another_file_system_in_it_stays_as_it_is(tmp_path: Path) -> None:
         assert found == ["gone", "gone/a", "gone/a/mounted", "gone/a/mounted/kept"]
 
 
-def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_directory: bool) -> None:
     monkeypatch.setattr(removal, "_MOST", 5)
-    with (
-        guest_in(tmp_path, {f"/var/gone/{number}": "" for number in range(6)}) as guest,
-        pytest.raises(GuestError, match="/var/gone: holds more than 5 entries"),
-    ):
-        remove_tree(guest, "/var/gone")
+    with guest_in(tmp_path, {"/var/gone/0": ""}) as guest:
+        for number in range(1, 6):
+            path = f"/var/gone/{number}"
+            guest.make_directory(path) if is_directory else guest.write_text(path, "")
+        with pytest.raises(GuestError, match="/var/gone: holds more than 5 entries"):
+            remove_tree(guest, "/var/gone")
