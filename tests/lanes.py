@@ -74,7 +74,10 @@ def jobs() -> tuple[Job, list[Job]]:
     found = (path for path in TESTS.rglob("test_*.py") if "mark.vm" in path.read_text(encoding="utf-8"))
     files = sorted(found, key=lambda path: (path.name not in _LONGEST, path.name))
     parts = [Job(path.stem, (str(path), "-m", "vm and not guests")) for path in files]
-    return Job("clusters", ("-m", "ganeti")), [Job("unit", ("-m", "not vm and not ganeti and not guests")), *parts]
+    return Job("clusters", (str(TESTS / "ganeti"), "-m", "ganeti")), [
+        Job("unit", ("-m", "not vm and not ganeti and not guests")),
+        *parts,
+    ]
 
 
 def main() -> int:
