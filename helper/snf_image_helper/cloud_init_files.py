@@ -11,8 +11,10 @@ from snf_image_helper.guest import Guest
 from snf_image_shared.job import Job, PersonalityFile
 
 STORE = "/var/lib/snf-image/personality"
-# Arguments: number, owner, group, mode, path. What mkdir -p would make with the wrong mode is made one by one.
-_INSTALL = r"""put() {
+# Arguments: number, owner, group, mode, path. What mkdir -p would make with the wrong mode is made one by one. Nobody
+# else may read a file before it has its owner and mode, or ever where they cannot be given.
+_INSTALL = r"""umask 077
+put() {
     directory=$(dirname -- "$5")
     missing=
     while [ ! -d "$directory" ]; do

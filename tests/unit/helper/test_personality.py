@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +155,16 @@ def test_the_first_boots_script_installs_the_files_and_removes_everything(tmp_pa
         assert Path(path).parent.stat().st_uid == 65534
         assert not guest.exists(script)
         assert guest.list_directory("/var/lib/snf-image/personality") == ()
+
+
+def test_what_a_first_boot_cannot_give_to_its_owner_is_readable_by_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    with guest_in(tmp_path / "guest") as guest:
+        perform(
+            enforce_personality.TASK, guest, file(str(path), b"secret", owner="ghost", mode=0o400), CLOUD_INIT="yes"
+        )
+        script = text(guest, "/var/lib/cloud/scripts/per-once/snf-image-personality.sh")
+    body = "umask 022\n" + script.replace("/var/lib/", f"{tmp_path}/guest/var/lib/")
+    assert subprocess.run(["sh"], input=body, text=True, capture_output=True, check=False).returncode
+    left = [found for found in tmp_path.rglob("*") if found.is_file() and found.read_bytes() == b"secret"]
+    assert left and all(found.stat().st_mode & 0o077 == 0 for found in left)

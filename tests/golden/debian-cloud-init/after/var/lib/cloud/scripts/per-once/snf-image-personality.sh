@@ -2,6 +2,7 @@
 # Written by snf-image.
 set -e
 store='/var/lib/snf-image/personality'
+umask 077
 put() {
     directory=$(dirname -- "$5")
     missing=
