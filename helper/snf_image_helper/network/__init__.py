@@ -53,12 +53,20 @@ def files_for(decision: Decision, guest: Guest, cards: tuple[Card, ...]) -> Rend
         return Rendered({})
     facts = facts_for(owner, guest, cards)
     rendered = RENDERERS[owner](cards, facts).beside(put_off(decision, guest, cards, facts.backend))
+    by_networkd = owner is Renderer.NETWORKD or (owner is Renderer.NETPLAN and facts.backend == "networkd")
+    if not (by_networkd and any(not card.idle for card in cards)) and _waits(guest):
+        rendered = rendered.beside(Rendered(networkd.wait_for_nothing()))
     if owner in _WRITES_NAMES or facts.backend == "NetworkManager":
         return rendered
     names = name_servers.names_of(guest, resolved=is_enabled(guest, name_servers.RESOLVED))
     # The hook of ifupdown 0.8.41 for systemd-resolved is there, but does nothing: its assignments are quoted.
     tell_resolved = owner is Renderer.IFUPDOWN
     return rendered.beside(name_servers.render(cards, names, tell_resolved=tell_resolved))
+
+
+def _waits(guest: Guest) -> bool:
+    """Whether systemd-networkd's idea of being online may hold the boot up."""
+    return is_enabled(guest, networkd.SERVICE) and is_enabled(guest, networkd.WAIT_ONLINE)
 
 
 # What writes /etc/resolv.conf by itself.

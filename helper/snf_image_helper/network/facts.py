@@ -29,6 +29,7 @@ NETWORKMANAGER_PROGRAMS = ("/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"
 IFCFG_DIRECTORY = "/etc/sysconfig/network-scripts"
 _DPKG_STATUS = "/var/lib/dpkg/status"
 _LARGEST_STATUS = 64 * 1024 * 1024  # bytes; a desktop has 5 MiB
+_VERSION = re.compile(rb"^Version: (\d{1,4})\.(\d{1,4})\.(\d{1,4})", re.MULTILINE)
 _FIRST_WITH_MAC = (0, 8, 35)
 _LAST_WITH_IFCFG = 8
 
@@ -62,15 +63,13 @@ def reads_ifcfg(guest: Guest) -> bool:
 
 def ifcfg_files(guest: Guest, cards: tuple[Card, ...]) -> tuple[str, ...]:
     """Red Hat's profiles of Ethernet that are bound to one of our cards or to no hardware address at all."""
+    macs = {card.mac for card in cards}
+    profiles = ((path, guest.read_text(path)) for path in files_in(guest, IFCFG_DIRECTORY, r"ifcfg-(?!lo$).*"))
     return tuple(
         path
-        for path in files_in(guest, IFCFG_DIRECTORY, r"ifcfg-(?!lo$).*")
-        if _fits(
-            guest.read_text(path),
-            r"\A(?!(?:.*\n)*TYPE=(?![\"']?Ethernet))",
-            r"^HWADDR=[\"']?([^\s\"']+)",
-            {card.mac for card in cards},
-        )
+        for path, text in profiles
+        if not re.search(r"^TYPE=(?![\"']?Ethernet)", text, re.MULTILINE)
+        and _fits(text, r"^HWADDR=[\"']?([^\s\"']+)", macs)
     )
 
 
@@ -110,28 +109,29 @@ def _backend(guest: Guest) -> str:
 def _matches_mac(guest: Guest) -> bool:
     """Whether dpkg says that ifupdown is new enough to know "mac/..."; other implementations do not."""
     status = guest.read_bytes(_DPKG_STATUS, missing_ok=True, limit=_LARGEST_STATUS) or b""
-    entry = re.search(rb"^Package: ifupdown\n(?:(?!Package:).+\n)*?Version: (\d+)\.(\d+)\.(\d+)", status, re.MULTILINE)
-    return entry is not None and tuple(int(part) for part in entry.groups()) >= _FIRST_WITH_MAC
+    entry = re.search(rb"^Package: ifupdown\n", status, re.MULTILINE)
+    if entry is None:
+        return False
+    end = status.find(b"\n\n", entry.end())
+    found = _VERSION.search(status, entry.end(), end if end >= 0 else len(status))
+    return found is not None and tuple(int(part) for part in found.groups()) >= _FIRST_WITH_MAC
 
 
 def _keyfiles(guest: Guest, cards: tuple[Card, ...]) -> tuple[str, ...]:
     """Ethernet profiles bound to one of our cards or to no hardware address at all."""
+    macs = {card.mac for card in cards}
+    profiles = ((path, guest.read_text(path)) for path in files_in(guest, networkmanager.DIRECTORY, r"[^.].*"))
     return tuple(
         path
-        for path in files_in(guest, networkmanager.DIRECTORY, r"[^.].*")
-        if _fits(
-            guest.read_text(path),
-            r"^type=(?:802-3-)?ethernet\s*$",
-            r"^mac-address=(\S+)",
-            {card.mac for card in cards},
-        )
+        for path, text in profiles
+        if re.search(r"^type=(?:802-3-)?ethernet\s*$", text, re.MULTILINE) and _fits(text, r"^mac-address=(\S+)", macs)
     )
 
 
-def _fits(text: str, wanted: str, mac: str, macs: set[str]) -> bool:
-    """Whether the profile is of the wanted type and bound to one of the cards, or to none in particular."""
+def _fits(text: str, mac: str, macs: set[str]) -> bool:
+    """Whether the profile is bound to one of the cards, or to none in particular."""
     bound = re.search(mac, text, re.MULTILINE)
-    return bool(re.search(wanted, text, re.MULTILINE)) and (bound is None or bound[1].lower() in macs)
+    return bound is None or bound[1].lower() in macs
 
 
 def _of_wicked(guest: Guest) -> Facts:

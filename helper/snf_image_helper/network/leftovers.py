@@ -55,7 +55,7 @@ def withdraw(guest: Guest, written: Collection[str]) -> None:
     """
     names = guest.list_directory(networkd.DIRECTORY, missing_ok=True)
     profiles = (f"{networkd.DIRECTORY}/{name}" for name in names if name.startswith(networkd.PREFIX))
-    for path in (*BESIDES, networkmanager.UNMANAGED, *profiles):
+    for path in (*BESIDES, networkmanager.UNMANAGED, networkd.WAITS_FOR_NOTHING, *profiles):
         if path not in written and _is_ours(guest, path):
             guest.remove(path)
 

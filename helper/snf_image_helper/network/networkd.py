@@ -12,6 +12,8 @@ from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 DIRECTORY = "/etc/systemd/network"
 # The first file that matches a card is the only one it gets.
 PREFIX = "05-snf-image"
+SERVICE, WAIT_ONLINE = "systemd-networkd.service", "systemd-networkd-wait-online.service"
+WAITS_FOR_NOTHING = f"/etc/systemd/system/{WAIT_ONLINE}.d/50-snf-image.conf"
 
 
 def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
@@ -35,6 +37,16 @@ def left_alone(cards: tuple[Card, ...]) -> dict[str, FileContent]:
     text = "{header}\n[Match]\nMACAddress={mac}\n\n[Link]\nUnmanaged=yes\n\n[Network]\nDHCP=no\n{none}"
     none = "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
     return {path_of(card): FileContent(text.format(header=HEADER, mac=card.mac, none=none)) for card in cards}
+
+
+def wait_for_nothing() -> dict[str, FileContent]:
+    """The drop-in that keeps a boot from waiting two minutes for a card when none is to come up.
+
+    systemd waits for one although no link is required for being online, or, before 253, none is managed
+    (systemd's issues 29388 and 25813). The condition is false for as long as the file is there.
+    """
+    why = "# No card is left that systemd-networkd could wait for. Remove this file when there is one.\n"
+    return {WAITS_FOR_NOTHING: FileContent(f"{HEADER}{why}[Unit]\nConditionPathExists=!{WAITS_FOR_NOTHING}\n")}
 
 
 def takes_cards(text: str, macs: Collection[str]) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,32 @@ def test_a_package_without_version_is_no_new_one_however_often_it_is_there(tmp_p
     status = PACKAGE * (READ_LIMIT // len(PACKAGE))
     with guest_in(tmp_path, {"/var/lib/dpkg/status": status}) as guest:
         assert not facts_for(Renderer.IFUPDOWN, guest, ()).matches_mac
+
+
+def test_a_version_of_thousands_of_digits_is_no_new_one(tmp_path: Path) -> None:
+    status = f"{PACKAGE}Version: {'9' * 5000}.8.41\n"
+    with guest_in(tmp_path, {"/var/lib/dpkg/status": status}) as guest:
+        assert not facts_for(Renderer.IFUPDOWN, guest, ()).matches_mac
+
+
+@pytest.mark.parametrize(
+    ("renderer", "path", "content"),
+    [
+        (Renderer.NETWORKMANAGER, "/etc/sysconfig/network-scripts/ifcfg-eth0", EMPTY_LINES),
+        (Renderer.IFUPDOWN, "/var/lib/dpkg/status", PACKAGE + "a\n" * (READ_LIMIT // 4)),
+    ],
+)
+def test_a_file_of_many_lines_is_read_in_the_memory_of_the_smallest_helper(
+    tmp_path: Path, renderer: Renderer, path: str, content: str
+) -> None:
+    with guest_in(tmp_path, {path: content}) as guest:
+        tracemalloc.start()
+        try:
+            facts_for(renderer, guest, ())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 8 * READ_LIMIT
 
 
 def test_an_fstab_that_would_fill_the_memory_is_refused() -> None:

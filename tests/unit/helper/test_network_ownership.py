@@ -231,6 +231,35 @@ def test_networkd_is_told_to_leave_the_cards_alone(tmp_path: Path) -> None:
         assert guest.exists("/etc/systemd/network/20-wired.network")
 
 
+WAIT_ONLINE = {"/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service": ""}
+WAITS_FOR_NOTHING = "/etc/systemd/system/systemd-networkd-wait-online.service.d/50-snf-image.conf"
+KEPT_DOWN, ONLY_MTU = Nic(MAC), Nic(MAC, mtu=1400)
+
+
+@pytest.mark.parametrize("tree", [{**NETWORKD_FILES}, {**NETPLAN}])
+@pytest.mark.parametrize("nic", [KEPT_DOWN, ONLY_MTU])
+def test_a_boot_does_not_wait_for_a_card_where_none_is_to_come_up(
+    tmp_path: Path, tree: dict[str, str], nic: Nic
+) -> None:
+    with guest_in(tmp_path, {**SYSTEMD, **NETWORKD, **WAIT_ONLINE, **tree}) as guest:
+        perform(TASK, guest, replace(NETWORKED, nics=(nic,)))
+        assert text(guest, WAITS_FOR_NOTHING).endswith(f"[Unit]\nConditionPathExists=!{WAITS_FOR_NOTHING}\n")
+        perform(TASK, guest, NETWORKED)
+        assert not guest.exists(WAITS_FOR_NOTHING)
+
+
+def test_a_boot_does_not_wait_for_cards_that_networkd_has_lost(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {**SYSTEMD, **NETPLAN, **NETWORKD, **WAIT_ONLINE, **NETWORKMANAGER}) as guest:
+        perform(TASK, guest, NETWORKED, NM_NETWORKING="yes")
+        assert guest.exists(WAITS_FOR_NOTHING)
+
+
+def test_nothing_is_said_of_waiting_where_nobody_waits(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {**SYSTEMD, **NETWORKD, **NETWORKD_FILES}) as guest:
+        perform(TASK, guest, replace(NETWORKED, nics=(KEPT_DOWN,)))
+        assert not guest.exists(WAITS_FOR_NOTHING)
+
+
 def test_yaml_of_netplan_is_retired_where_another_owns_the_network(tmp_path: Path) -> None:
     with guest_in(tmp_path, {**SYSTEMD, **NETPLAN, **NETWORKD, **NETWORKMANAGER}) as guest:
         perform(TASK, guest, NETWORKED, NM_NETWORKING="yes")
