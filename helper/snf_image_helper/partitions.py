@@ -206,8 +206,8 @@ def grown(table: PartitionTable, total: int, swap: SwapPartition | None = None, 
     """How `table` fills a disk of `total` sectors, with a swap partition at its end if one is asked for.
 
     `stays` says what the last partition holds when that forbids growing it, though its type would not. The last MiB
-    of the disk stays free. Nothing ever shrinks or moves. Raises GuestError for a table that check() refuses and for a
-    swap partition that has no room or no number.
+    of the disk stays free. Nothing ever shrinks or moves; a swap partition that a run before has made is left alone.
+    Raises GuestError for a table that check() refuses and for a swap partition that has no room or no number.
     """
     check(table, total)
     warnings = []
@@ -218,6 +218,8 @@ def grown(table: PartitionTable, total: int, swap: SwapPartition | None = None, 
         warnings.append(f"an msdos partition table ends at {limit} TiB: the rest of the disk stays unused")
     mib = MIB // table.sector_size
     end = usable - mib - 1
+    if swap and _is_made(table, swap):
+        return Change((), (), table, (*warnings, *_why_not(table, end, stays)))
     created = _swap_partitions(table, swap, end) if swap else ()
     if created:
         end = created[-1].start - 1 - (mib if table.is_logical(created[-1]) else 0)
@@ -340,6 +342,13 @@ def _resized(
     if container and container_end > container.end:
         resized.insert(0, replace(container, size=container_end - container.start + 1))
     return tuple(resized)
+
+
+def _is_made(table: PartitionTable, swap: SwapPartition) -> bool:
+    """Whether the last partition is the one that `swap` asks for: a run before has made it."""
+    last = _last(table, None)
+    size = swap.mib * (MIB // table.sector_size)
+    return last is not None and (last.number, last.size, last.fixed_role) == (swap.number, size, "swap")
 
 
 def _swap_partitions(table: PartitionTable, swap: SwapPartition, end: int) -> tuple[Partition, ...]:

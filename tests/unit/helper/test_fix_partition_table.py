@@ -172,6 +172,20 @@ def test_logical_swap_follows_a_logical_partition(tmp_path: Path) -> None:
         assert found(disk) == {1: (8192, LAST, "5"), 5: (10240, start - 2049, "83"), 6: (start, LAST, "82")}
 
 
+@pytest.mark.row(132)
+@pytest.mark.parametrize(("label", "swap"), [("gpt", "15:16"), ("dos", "3:16"), ("dos", "5:16")])
+def test_a_second_run_leaves_the_table_with_its_swap_as_it_is(tmp_path: Path, label: str, swap: str) -> None:
+    path = tmp_path / "d"
+    with enlarged(path, f"label: {label}\nsize=4096\n") as disk:
+        fix(disk, SWAP=swap)
+    before = path.read_bytes()
+    with attached(path) as disk:
+        assert fix(disk, root=1, SWAP=swap).warnings == []
+        with pytest.raises(GuestError, match="exists already"):
+            fix(disk, root=1, SWAP=swap.replace("16", "8"))
+    assert path.read_bytes() == before
+
+
 @pytest.mark.row(137)
 def test_disks_of_4096_byte_sectors_work(tmp_path: Path) -> None:
     path = tmp_path / "d"
