@@ -95,8 +95,7 @@ def _problems(guest: Guest) -> Iterator[str]:
     for path in (*_KERNEL_ARGUMENTS, *(f"{_BOOT_ENTRIES}/{name}" for name in entries if name.endswith(".conf"))):
         if guest.is_file(path) and "cloud-init=disabled" in guest.read_text(path):
             yield f"{printable(path)} has the kernel argument cloud-init=disabled, remove it in the image"
-    settings = "".join(guest.read_text(path) for path in cloud_init.image_settings(guest))
-    if "cloud_final_modules" in settings and not re.search("scripts[-_]per[-_]once", settings):
+    if _is_in_settings(guest, "cloud_final_modules") and not _is_in_settings(guest, "scripts[-_]per[-_]once"):
         yield "cloud-init's settings lack the module scripts-per-once, so passwords stay in /etc/cloud"
     levels = guest.list_directory(_RUNLEVELS, missing_ok=True)
     if has_systemd(guest):
@@ -106,6 +105,10 @@ def _problems(guest: Guest) -> Iterator[str]:
     elif levels and not any(guest.exists(f"{_RUNLEVELS}/{level}/cloud-init") for level in levels):
         yield "cloud-init is in no runlevel of OpenRC, run setup-cloud-init in the image"
     yield from _hidden_state(guest)
+
+
+def _is_in_settings(guest: Guest, pattern: str) -> bool:
+    return any(re.search(pattern, guest.read_text(path)) for path in cloud_init.image_settings(guest))
 
 
 def _hidden_state(guest: Guest) -> Iterator[str]:

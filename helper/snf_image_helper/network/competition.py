@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from snf_image_helper.guest import Guest
-from snf_image_helper.network import ifupdown, netplan, networkd, networkmanager
+from snf_image_helper.network import ifupdown, naming, netplan, networkd, networkmanager
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.facts import files_in, ifcfg_files
 from snf_image_helper.network.ownership import Decision
@@ -45,10 +45,10 @@ def _interfaces(guest: Guest, cards: tuple[Card, ...]) -> Rendered:
 
 
 def _dhcpcd(guest: Guest, cards: tuple[Card, ...]) -> Rendered:
-    """dhcpcd knows cards by their names alone; these are those of all Ethernet cards."""
+    """dhcpcd knows cards by their names alone; these are those of all Ethernet cards, ours (naming.py) among them."""
     text = guest.read_text(DHCPCD_CONF)
     if not text.startswith(HEADER):
-        text = f"{HEADER}denyinterfaces en* eth*\n{text}"
+        text = f"{HEADER}denyinterfaces en* eth* {naming.OURS}*\n{text}"
     return Rendered({DHCPCD_CONF: FileContent(text)}, suffixed((DHCPCD_CONF,)))
 
 

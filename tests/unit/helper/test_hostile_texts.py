@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper import fstab
+from snf_image_helper.cloud_init_activation import activate
 from snf_image_helper.distros import Distro
 from snf_image_helper.guest import READ_LIMIT
 from snf_image_helper.host_names import Renaming
@@ -94,6 +95,18 @@ def test_a_file_of_many_lines_is_read_in_the_memory_of_the_smallest_helper(
         tracemalloc.start()
         try:
             facts_for(renderer, guest, ())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 8 * READ_LIMIT
+
+
+def test_long_settings_of_cloud_init_are_looked_at_one_by_one(tmp_path: Path) -> None:
+    files = {f"/etc/cloud/cloud.cfg.d/{number}.cfg": "#" * READ_LIMIT for number in range(16)}
+    with guest_in(tmp_path, files) as guest:
+        tracemalloc.start()
+        try:
+            activate(guest, Listener().reporter)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

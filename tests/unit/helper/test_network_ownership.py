@@ -271,7 +271,7 @@ def test_dhcpcd_is_kept_from_cards_by_their_usual_names_and_keeps_its_settings(t
         tmp_path, {**SYSTEMD, **NETWORKD, **NETWORKD_FILES, **DHCPCD, f"{WANTS}/dhcpcd.service": ""}
     ) as guest:
         perform(TASK, guest, NETWORKED)
-        assert text(guest, "/etc/dhcpcd.conf").endswith("denyinterfaces en* eth*\nduid\npersistent\n")
+        assert text(guest, "/etc/dhcpcd.conf").endswith("denyinterfaces en* eth* nic*\nduid\npersistent\n")
         assert text(guest, "/etc/dhcpcd.conf.snf-image-bak") == DHCPCD["/etc/dhcpcd.conf"]
 
 
