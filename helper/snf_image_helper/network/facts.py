@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
@@ -75,16 +75,28 @@ def ifcfg_files(guest: Guest, cards: tuple[Card, ...]) -> tuple[str, ...]:
 
 def _of_ifcfg(guest: Guest, cards: tuple[Card, ...]) -> Facts:
     """The routes of a profile go with it; and where NetworkManager reads it, it reads keyfiles, too."""
-    profiles = ifcfg_files(guest, cards)
+    prefix = naming.prefix_of(guest)
+    ours = (f"{ifcfg.DIRECTORY}/ifcfg-{prefix}{card.number}" for card in cards)
+    profiles = _with_those_in_place(guest, ifcfg_files(guest, cards), ours)
     names = [path.partition("/ifcfg-")[2] for path in profiles]
     routes = (f"{ifcfg.DIRECTORY}/{kind}-{name}" for name in names for kind in ("route", "route6"))
     managed = runs_networkmanager(guest)
     return Facts(
         (*profiles, *filter(guest.is_file, routes), *(_keyfiles(guest, cards) if managed else ())),
         backend=ifcfg.NETWORKMANAGER if managed else "scripts",
-        name=naming.prefix_of(guest),
+        name=prefix,
         texts=_texts(guest, ifcfg.NETWORK),
     )
+
+
+def _of_networkmanager(guest: Guest, cards: tuple[Card, ...]) -> Facts:
+    ours = (networkmanager.profile_path(card.number) for card in cards)
+    return Facts((*_with_those_in_place(guest, _keyfiles(guest, cards), ours), *ifcfg_files(guest, cards)))
+
+
+def _with_those_in_place(guest: Guest, competing: tuple[str, ...], ours: Iterable[str]) -> tuple[str, ...]:
+    """Besides, what has the name of a file of ours: a profile bound to the card of the template."""
+    return tuple(dict.fromkeys((*competing, *filter(guest.is_file, ours))))
 
 
 def _services(guest: Guest) -> tuple[str, ...]:
@@ -164,7 +176,7 @@ _FACTS: Mapping[Renderer, Callable[[Guest, tuple[Card, ...]], Facts]] = {
     ),
     Renderer.NETWORKD: lambda guest, cards: Facts(files_in(guest, networkd.DIRECTORY, r".*\.network")),
     Renderer.IFUPDOWN: lambda guest, cards: Facts(_there(guest, ifupdown.INTERFACES), _matches_mac(guest)),
-    Renderer.NETWORKMANAGER: lambda guest, cards: Facts((*_keyfiles(guest, cards), *ifcfg_files(guest, cards))),
+    Renderer.NETWORKMANAGER: _of_networkmanager,
     Renderer.IFCFG: _of_ifcfg,
     Renderer.WICKED: lambda guest, cards: _of_wicked(guest),
     Renderer.NETIFRC: lambda guest, cards: _of_netifrc(guest),

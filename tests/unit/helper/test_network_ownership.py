@@ -231,6 +231,28 @@ def test_networkd_is_told_to_leave_the_cards_alone(tmp_path: Path) -> None:
         assert guest.exists("/etc/systemd/network/20-wired.network")
 
 
+@pytest.mark.parametrize(
+    ("tree", "directory", "name", "profile"),
+    [
+        (RHEL_6, "/etc/sysconfig/network-scripts", "ifcfg-eth0", "DEVICE=eth0\nHWADDR=52:54:00:12:34:56\nONBOOT=yes\n"),
+        (
+            {**SYSTEMD, **NETWORKMANAGER},
+            "/etc/NetworkManager/system-connections",
+            "Wired connection 1",
+            "[connection]\ntype=ethernet\n[ethernet]\nmac-address=52:54:00:12:34:56\n",
+        ),
+    ],
+)
+def test_a_profile_for_the_templates_card_is_kept_when_ours_has_its_name(
+    tmp_path: Path, tree: dict[str, str], directory: str, name: str, profile: str
+) -> None:
+    with guest_in(tmp_path, {**tree, f"{directory}/{name}": profile}) as guest:
+        for _ in range(2):
+            perform(TASK, guest, NETWORKED)
+            assert MAC in text(guest, f"{directory}/{name}")
+            assert text(guest, f"{directory}/.{name}.snf-image-bak") == profile
+
+
 WAIT_ONLINE = {"/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service": ""}
 WAITS_FOR_NOTHING = "/etc/systemd/system/systemd-networkd-wait-online.service.d/50-snf-image.conf"
 KEPT_DOWN, ONLY_MTU = Nic(MAC), Nic(MAC, mtu=1400)
