@@ -55,11 +55,12 @@ def _asked(job: Job) -> SwapPartition | SwapDisk | SwapFile:
 
 def _in_use(text: str, device: str) -> bool:
     """Whether fstab names the swap area that is on the device already."""
-    used = {entry.device.lower() for entry in fstab.parse(text)[0] if entry.type == SWAP}
+    used = {entry.device.replace('"', "") for entry in fstab.parse(text)[0] if entry.type == SWAP}
     if not used:
         return False
     found = probe([device])[device]
-    return found.type == SWAP and f"uuid={found.uuid.lower()}" in used
+    names = {f"UUID={found.uuid}", f"UUID={found.uuid.upper()}", f"LABEL={found.label}"}
+    return found.type == SWAP and bool(names & used)
 
 
 def _skip(job: Job) -> str | None:

@@ -92,6 +92,16 @@ def test_a_swap_line_of_the_image_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("name", ["UUID=11111111-aaaa-4111-8111-111111111111", 'LABEL="my-swap"'])
+def test_a_swap_area_that_the_images_fstab_names_stays(tmp_path: Path, name: str) -> None:
+    with guest_with_disks(tmp_path, f"{name} none swap sw 0 0\n") as guest:
+        device = guest.disk.partition_device(2)
+        sh("mkswap", "-q", "-L", "my-swap", "-U", "11111111-aaaa-4111-8111-111111111111", device)
+        assert add(guest, job(SWAP="2:10")) == f"{name} none swap sw 0 0\n"
+        assert probe([device])[device].label == "my-swap"
+
+
+@pytest.mark.root
 def test_a_missing_fstab_is_an_error_before_the_disk_is_touched(tmp_path: Path) -> None:
     with guest_with_disks(tmp_path, None) as guest:
         with pytest.raises(GuestError, match="/etc/fstab does not exist"):
