@@ -93,15 +93,17 @@ def _has_comment(guest: Guest, key: HostKey, comment: str) -> bool:
 def find_host_keys(guest: Guest) -> tuple[HostKey, ...]:
     """Private keys in /etc/ssh, and what HostKey lines name if it is one."""
     names = guest.list_directory(sshd_config.DIRECTORY, missing_ok=True)
-    paths = [f"{sshd_config.DIRECTORY}/{name}" for name in names if _is_private_name(name)]
-    named = (words[0] for words in sshd_config.settings(guest, "HostKey") if words[0].startswith("/"))
-    paths += [path for path in named if guest.is_file(path) and b"PRIVATE KEY" in guest.read_bytes(path)]
-    found = [path for path in dict.fromkeys(paths) if guest.is_file(path)]
-    if len(found) > _MOST_KEYS:
-        raise GuestError(
-            f"{sshd_config.DIRECTORY}: the guest has more than {_MOST_KEYS} SSH host keys; remove some in it"
-        )
-    return tuple(HostKey(path, key_type(guest, path), _is_pem(guest.read_bytes(path))) for path in found)
+    usual = [f"{sshd_config.DIRECTORY}/{name}" for name in names if _is_private_name(name)]
+    named = [words[0] for words in sshd_config.settings(guest, "HostKey") if words[0].startswith("/")]
+    paths = [path for path in dict.fromkeys((*usual, *named)) if guest.is_file(path)]
+    if len(paths) > _MOST_KEYS:
+        raise GuestError(f"{sshd_config.DIRECTORY}: the guest has more than {_MOST_KEYS} SSH host keys; remove some")
+    contents = {path: guest.read_bytes(path) for path in paths}
+    return tuple(
+        HostKey(path, key_type(guest, path), _is_pem(content))
+        for path, content in contents.items()
+        if path in usual or b"PRIVATE KEY" in content
+    )
 
 
 def find_dropbear_keys(guest: Guest) -> tuple[HostKey, ...]:

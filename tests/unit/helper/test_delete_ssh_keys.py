@@ -53,12 +53,14 @@ def test_each_key_is_replaced_by_one_of_its_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.row(198)
-def test_more_host_keys_than_any_guest_has_are_refused_and_stay(tmp_path: Path) -> None:
-    old = {f"/etc/ssh/ssh_host_{number}_key": "-----BEGIN RSA PRIVATE KEY-----\n" for number in range(17)}
-    with guest_in(tmp_path, old) as guest:
+@pytest.mark.parametrize("path", ["/etc/ssh/ssh_host_{}_key", "/etc/ssh/named-{}"])
+def test_more_host_keys_than_any_guest_has_are_refused_and_stay(tmp_path: Path, path: str) -> None:
+    old = {path.format(number): "-----BEGIN RSA PRIVATE KEY-----\n" for number in range(17)}
+    config = "".join(f"HostKey {name}\n" for name in old)
+    with guest_in(tmp_path, {**old, "/etc/ssh/sshd_config": config}) as guest:
         with pytest.raises(GuestError, match="/etc/ssh: the guest has more than 16 SSH host keys"):
             perform(TASK, guest)
-        assert len(guest.list_directory("/etc/ssh")) == 17
+        assert len(guest.list_directory("/etc/ssh")) == 18
 
 
 def test_no_type_appears_that_was_not_there(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snf_image_helper.sshd_config import parse_line, settings
+from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import sh
 from unit.helper.guest_tools import GuestTools
 from unit.helper.guest_trees import guest_in
@@ -58,9 +59,24 @@ def test_match_blocks_are_left_out_to_the_end_of_their_file_only(tmp_path: Path)
         assert settings(guest, "AuthorizedKeysFile") == (("after",),)
 
 
-def test_files_that_include_themselves_come_to_an_end(tmp_path: Path) -> None:
-    with guest_in(tmp_path, {MAIN: "Include /etc/ssh/*\n" * 3 + "HostKey /k\n"}) as guest:
+def test_a_file_that_includes_itself_comes_to_an_end(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {MAIN: "Include /etc/ssh/*\nHostKey /k\n"}) as guest:
         assert ("/k",) in settings(guest, "HostKey")
+
+
+@pytest.mark.row(198)
+@pytest.mark.parametrize(
+    "files",
+    [
+        {MAIN: "Include /etc/ssh/*\n" * 3},
+        {MAIN: "Include x\n" * 8, "/etc/ssh/x": "a\n" * 100_000},
+        {MAIN: "Include x/*\n" * 10_000},
+        {MAIN: "a\n" * (1 << 20)},
+    ],
+)
+def test_a_configuration_without_end_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
+    with guest_in(tmp_path, files) as guest, pytest.raises(GuestError, match="/etc/ssh: sshd's configuration has more"):
+        settings(guest, "HostKey")
 
 
 def test_sshd_itself_agrees(tmp_path: Path, cache: Path) -> None:
