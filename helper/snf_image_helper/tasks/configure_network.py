@@ -15,6 +15,7 @@ from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.network import Decision, Renderer, decide, files_for, netplan
 from snf_image_helper.network.cards import Card, cards_of
 from snf_image_helper.network.competition import DEAF
+from snf_image_helper.network.facts import runs_networkmanager
 from snf_image_helper.network.leftovers import withdraw
 from snf_image_helper.network.rendering import FileContent, Rendered
 from snf_image_helper.reporter import Reporter
@@ -38,6 +39,11 @@ def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     withdraw(guest, rendered.files)
     write(guest, rendered)
     by_cloud_init = job.wishes.flag("CLOUD_INIT")
+    if decision.owner is Renderer.NETWORKMANAGER and not runs_networkmanager(guest):
+        report.warning(
+            "NetworkManager does not start in this guest, which stays without network; "
+            "install and enable it in the image, or drop the property NM_NETWORKING"
+        )
     if decision.owner is not None:
         for other in DEAF.intersection(decision.others):
             report.warning(f"{other} starts at boot, too, and may take the cards from {decision.owner}; turn one off")

@@ -14,7 +14,7 @@ from snf_image_helper.network import Renderer, decide
 from snf_image_helper.services import is_enabled
 from snf_image_helper.tasks.configure_network import TASK
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
-from unit.helper.guest_trees import JOB, guest_in, perform, text
+from unit.helper.guest_trees import JOB, guest_in, perform, put, text
 
 pytestmark = pytest.mark.root
 
@@ -158,3 +158,12 @@ def test_cloud_init_gets_the_whole_card_where_nobody_else_would(tmp_path: Path) 
                 }
             },
         }
+
+
+def test_a_property_for_networkmanager_without_networkmanager_is_a_warning(tmp_path: Path) -> None:
+    files = {"/usr/lib/systemd/systemd": "", "/usr/sbin/NetworkManager": ""}
+    with guest_in(tmp_path, files) as guest:
+        (warning,) = perform(TASK, guest, NETWORKED, NM_NETWORKING="yes").warnings
+        assert warning.startswith("NetworkManager does not start in this guest, which stays without network; ")
+        put(tmp_path, {"/etc/systemd/system/multi-user.target.wants/NetworkManager.service": ""})
+        assert not perform(TASK, guest, NETWORKED, NM_NETWORKING="yes").warnings
