@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from contextlib import suppress
 
 from snf_image_helper.guest import Guest
 from snf_image_shared.errors import GuestError
@@ -52,12 +53,20 @@ class Edits:
         """Write everything, missing directories included. Raises GuestError; the files are then as they were."""
         for path in self.paths:
             self.guest.make_directory(posixpath.dirname(path))
-        self.guest.write_texts(self._texts)
-        for path, target in self._links.items():
-            beside = f"{posixpath.dirname(path)}/.snf-image-link"
-            self.guest.remove(beside, missing_ok=True)
-            self.guest.symlink(target, beside)
-            self.guest.rename(beside, path)
+        beside: dict[str, str] = {}
+        try:
+            for path, target in self._links.items():
+                beside[path] = f"{posixpath.dirname(path)}/.snf-image-link-{posixpath.basename(path)}"
+                self.guest.remove(beside[path], missing_ok=True)
+                self.guest.symlink(target, beside[path])
+            self.guest.write_texts(self._texts)
+            for path in self._links:
+                self.guest.rename(beside[path], path)
+        except GuestError:
+            for path in beside.values():
+                with suppress(GuestError):
+                    self.guest.remove(path, missing_ok=True)
+            raise
         self._texts, self._links = {}, {}
 
 

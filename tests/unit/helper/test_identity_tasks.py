@@ -245,6 +245,16 @@ def test_systemd_makes_the_machine_id_at_boot_and_takes_none_that_dbus_kept(tmp_
             assert seen(guest, "/etc/machine-id") == (0, 0, 0o444)
 
 
+def test_a_link_that_cannot_be_made_leaves_the_machine_id_as_it_was(tmp_path: Path) -> None:
+    dbus = "/var/lib/dbus/machine-id"
+    files = {"/usr/lib/systemd/systemd": "", "/etc/machine-id": "a\n", dbus: "a\n"}
+    in_the_way = "/var/lib/dbus/.snf-image-link-machine-id/x"
+    with guest_in(tmp_path, {**files, in_the_way: ""}) as guest:
+        with pytest.raises(GuestError, match="snf-image-link-machine-id"):
+            perform(change_machine_id.TASK, guest)
+        assert [text(guest, path) for path in ("/etc/machine-id", dbus)] == ["a\n", "a\n"]
+
+
 def test_a_machine_id_can_be_had_before_the_first_boot(tmp_path: Path) -> None:
     with guest_in(tmp_path, {**SYSTEMD, **dict.fromkeys(IDS, TEMPLATE)}) as guest:
         perform(change_machine_id.TASK, guest, MACHINE_ID="random")
