@@ -279,7 +279,7 @@ class _Search:
 
 def _unknown(seen: str) -> str:
     return (
-        f"no operating system is recognised on the image's disk ({seen}); set the properties OSFAMILY "
+        f"no operating system is recognised on the image's disk ({seen}); set or correct the properties OSFAMILY "
         "and ROOT_PARTITION, or EXCLUDE_ALL_TASKS=yes to deliver the image as it is"
     )
 
