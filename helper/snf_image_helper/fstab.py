@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snf_image_shared.errors import GuestError
 
@@ -21,6 +21,7 @@ _VIRTUAL = frozenset(
 )
 # What may be on the image's disk. "auto" stands for whatever blkid finds.
 _LOCAL = frozenset({"auto", "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "msdos"})
+_AUTOMOUNT = "x-systemd.automount"  # systemd.mount(5); often beside noauto
 _REMOVABLE = re.compile(r"/dev/(fd\d|floppy|cdrom|dvd|sr\d|scd\d)")
 
 
@@ -85,13 +86,14 @@ def local_mounts(entries: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], tuple[s
     wanted: dict[tuple[str, ...], Entry] = {}
     warnings = []
     for entry in entries:
-        if entry.type in _VIRTUAL or entry.has("noauto") or entry.mount_point in {"none", "swap", "/"}:
+        if entry.type in _VIRTUAL or _waits(entry) or entry.mount_point in {"none", "swap", "/"}:
             continue
         reason = _why_not(entry)
         if reason is None and entry.place in wanted:
             reason = "another line has the same mount point"
         if reason is None and entry.place:
-            wanted[entry.place] = entry
+            # What systemd mounts on access holds up no boot when it fails.
+            wanted[entry.place] = replace(entry, options=(*entry.options, "nofail")) if entry.has(_AUTOMOUNT) else entry
         elif reason is not None:
             warnings.append(f"/etc/fstab: {printable(entry.mount_point)} is not mounted: {reason}")
     if len(wanted) > MAX_MOUNTS:
@@ -104,6 +106,11 @@ def local_mounts(entries: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], tuple[s
 def printable(text: str) -> str:
     """The guest's text, fit for a message."""
     return "".join(char if char.isprintable() else "?" for char in text)[:80]
+
+
+def _waits(entry: Entry) -> bool:
+    """Whether it stays unmounted until somebody says so; what is mounted on access hides what lies below."""
+    return entry.has("noauto") and not entry.has(_AUTOMOUNT)
 
 
 def _why_not(entry: Entry) -> str | None:

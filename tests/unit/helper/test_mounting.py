@@ -158,6 +158,13 @@ def test_noauto_is_respected(tmp_path: Path) -> None:
 
 
 @pytest.mark.row(141)
+def test_what_systemd_mounts_on_access_is_mounted_and_may_be_missing(tmp_path: Path) -> None:
+    lines = "UUID={uuid2} /boot ext4 noauto,x-systemd.automount\nUUID=dead /x ext4 noauto,x-systemd.automount\n"
+    with guest_image(tmp_path / "d", lines, ("boot", "x")) as disk:
+        assert mount_all(disk)[0] == {"/": 1, "/boot": 2}
+
+
+@pytest.mark.row(141)
 def test_nofail_makes_a_failure_a_warning(tmp_path: Path) -> None:
     with guest_image(tmp_path / "d", "UUID=dead /boot ext4 nofail,x-foo\n", ("boot",)) as disk:
         found, listener = mount_all(disk)
