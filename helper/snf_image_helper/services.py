@@ -19,7 +19,7 @@ def is_started(guest: Guest, name: str) -> bool:
     """
     if has_systemd(guest):
         unit = f"{name}.service"
-        if _has_unit(guest, unit):
+        if has_unit(guest, unit):
             return is_enabled(guest, unit)
         return is_enabled(guest, unit) or (not _is_masked(guest, unit) and _in_rc_directories(guest, name))
     if runlevels := _runlevels(guest):
@@ -50,6 +50,11 @@ def has_systemd(guest: Guest) -> bool:
     return not guest.is_file("/sbin/init") and any(map(guest.exists, _SYSTEMD))
 
 
+def has_unit(guest: Guest, unit: str) -> bool:
+    """Whether a unit of that name is installed, enabled or not."""
+    return any(guest.exists(f"{directory}/{unit}") for directory in _UNIT_DIRECTORIES)
+
+
 def knows_init(guest: Guest) -> bool:
     """Whether there is an init whose list of services can be read."""
     directories = any(map(guest.is_dir, _RC_DIRECTORIES))
@@ -68,10 +73,6 @@ _RC_DIRECTORIES = tuple(f"{where}/rc{level}.d" for where in ("/etc", "/etc/rc.d"
 def _runlevels(guest: Guest) -> list[str]:
     """The directories of OpenRC's or runit's that name the services to start."""
     return [f"{where}/{level}" for where in _RUNLEVELS for level in guest.list_directory(where, missing_ok=True)]
-
-
-def _has_unit(guest: Guest, unit: str) -> bool:
-    return any(guest.exists(f"{directory}/{unit}") for directory in _UNIT_DIRECTORIES)
 
 
 def _is_masked(guest: Guest, unit: str) -> bool:

@@ -5,7 +5,8 @@ systemd fills an empty /etc/machine-id when it boots, even where /etc is read-on
 makes it a first boot, which resets the list of enabled units and may ask questions on the console (machine-id(5),
 systemd src/core/main.c): the word is removed, for other tasks have a say in that list; a missing file stays missing.
 D-Bus's id becomes a link, for systemd would take an id that is kept there (src/shared/machine-id-setup.c). Guests
-without systemd get a random id at once, and so do all with MACHINE_ID=random; there only files that exist are written.
+without systemd get a random id at once, and so do those of a systemd before 218, such as Debian 8's, which could not
+keep what it made while / was still read-only, and all with MACHINE_ID=random; there only files that exist are written.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from snf_image_helper.edits import Edits
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.services import has_systemd
+from snf_image_helper.services import has_systemd, has_unit
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
@@ -26,7 +27,7 @@ _CHOICES = ("boot", "random")
 
 def change_machine_id(guest: Guest, job: Job, report: Reporter) -> None:
     """Links are followed, so one that leads from one file to the other stays a link."""
-    if has_systemd(guest) and _choice(job) != "random":
+    if has_systemd(guest) and not _is_forgetful(guest) and _choice(job) != "random":
         _leave_to_systemd(guest)
         return
     machine_id = random_id(job)
@@ -44,6 +45,11 @@ def random_id(job: Job) -> str:
     number[6] = number[6] & 0x0F | 0x40
     number[8] = number[8] & 0x3F | 0x80
     return number.hex()
+
+
+def _is_forgetful(guest: Guest) -> bool:
+    """Whether systemd, of which every version has journald, has nothing that writes the id when / is writable."""
+    return has_unit(guest, "systemd-journald.service") and not has_unit(guest, "systemd-machine-id-commit.service")
 
 
 def _leave_to_systemd(guest: Guest) -> None:

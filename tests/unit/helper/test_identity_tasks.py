@@ -245,6 +245,15 @@ def test_systemd_makes_the_machine_id_at_boot_and_takes_none_that_dbus_kept(tmp_
             assert seen(guest, "/etc/machine-id") == (0, 0, 0o444)
 
 
+@pytest.mark.parametrize("commits", [False, True])
+def test_a_systemd_that_would_forget_its_machine_id_gets_one(tmp_path: Path, commits: bool) -> None:
+    units = ["systemd-journald", "systemd-machine-id-commit"][: 2 if commits else 1]
+    files = {"/lib/systemd/systemd": "", **{f"/lib/systemd/system/{unit}.service": "" for unit in units}}
+    with guest_in(tmp_path, {**files, "/etc/machine-id": "a\n"}) as guest:
+        perform(change_machine_id.TASK, guest)
+        assert len(text(guest, "/etc/machine-id")) == (0 if commits else 33)
+
+
 def test_a_link_that_cannot_be_made_leaves_the_machine_id_as_it_was(tmp_path: Path) -> None:
     dbus = "/var/lib/dbus/machine-id"
     files = {"/usr/lib/systemd/systemd": "", "/etc/machine-id": "a\n", dbus: "a\n"}
