@@ -74,10 +74,10 @@ def jobs() -> tuple[Job, list[Job]]:
     found = (path for path in TESTS.rglob("test_*.py") if "mark.vm" in path.read_text(encoding="utf-8"))
     files = sorted(found, key=lambda path: (path.name not in _LONGEST, path.name))
     parts = [Job(path.stem, (str(path), "-m", "vm and not guests")) for path in files]
-    return Job("clusters", (str(TESTS / "ganeti"), "-m", "ganeti")), [
-        Job("unit", ("-m", "not vm and not ganeti and not guests")),
-        *parts,
-    ]
+    plain = ("-m", "not vm and not ganeti and not guests")
+    helper = str(TESTS / "unit/helper")
+    units = [Job("unit-helper", (helper, *plain)), Job("unit-others", (f"--ignore={helper}", *plain))]
+    return Job("clusters", (str(TESTS / "ganeti"), "-m", "ganeti")), [*units, *parts]
 
 
 def main() -> int:
@@ -108,7 +108,21 @@ def run(job: Job, number: int) -> Outcome:
     log = LOGS / f"{job.name}.log"
     with _private_directory() as directory, log.open("w") as output:
         root = f"/tmp/lane-{number}"
-        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-euc", _ROOM, "lane"]
+        argv = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-euc",
+            _ROOM,
+            "lane",
+        ]
         argv += [
             str(directory),
             root,

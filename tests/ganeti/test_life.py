@@ -119,7 +119,7 @@ def test_add_makes_the_guest_what_parameters_of_all_three_classes_say(added: Ste
 
 def test_add_gives_the_guest_the_addresses_of_ganetis_networks(added: Step) -> None:
     assert f"{ADDRESS}" in added.guest.interfaces
-    assert f"gateway {GATEWAY}" in added.guest.interfaces
+    assert f"default via {GATEWAY} " in added.guest.interfaces  # before what DHCP tells the other card
     assert added.guest.interfaces.count("inet dhcp") == 1
 
 
