@@ -5,36 +5,26 @@ from __future__ import annotations
 
 from snf_image_helper import lvm
 from snf_image_helper.disk import Disk, Place
-from snf_image_helper.filesystems import EXT, F2FS, probe
+from snf_image_helper.filesystems import probe
 from snf_image_helper.partitions import SwapPartition, growing
 from snf_image_helper.system import WHOLE_DISK
 
-# File systems that a task lets grow, and NTFS, which Windows itself does.
-_GROW = EXT | {F2FS, "xfs", "btrfs", "ntfs"}
-
 
 def filling(disk: Disk, swap: SwapPartition | None) -> Place | None:
-    """The place whose content is to fill the disk; `swap` is the partition that SWAP asks for. Raises GuestError."""
-    if disk.table is None:
-        return Place(WHOLE_DISK, disk.device)
-    last = growing(disk.require_table(), swap)
-    return Place(last.number, disk.node(last.number), last) if last else None
+    """The place whose content is to fill the disk; `swap` is the partition that SWAP asks for. Raises GuestError.
+
+    The last one, if it is the root's or what the root lies on: whatever else an image keeps at its end stays.
+    """
+    last = _last(disk, swap)
+    return last if last and _is_roots(disk, last) else None
 
 
 def why_it_stays(disk: Disk, swap: SwapPartition | None) -> str:
-    """What the last partition holds when it must not grow though its type allows it; "" when it may.
-
-    The root's grows, and what the root lies on. So does, as ever since snf-image 0.1, one that holds a file system
-    which can grow: then it is the image's place for data.
-    """
-    place = filling(disk, swap)
-    system = disk.system
-    if place is None or (system and system.root_partition == place.number):
+    """What the last partition holds when it must not grow though its type allows it; "" when it may."""
+    last = _last(disk, swap)
+    if last is None or _is_roots(disk, last):
         return ""
-    kind = probe([place.device])[place.device].type
-    if kind in _GROW or (kind == lvm.MEMBER and root_volume(disk, place) is not None):
-        return ""
-    return kind or "nothing known"
+    return probe([last.device])[last.device].type or "nothing known"
 
 
 def root_volume(disk: Disk, place: Place) -> tuple[lvm.Group, lvm.Volume] | None:
@@ -47,3 +37,18 @@ def root_volume(disk: Disk, place: Place) -> tuple[lvm.Group, lvm.Volume] | None
         if volume and place.device in group.devices:
             return group, volume
     return None
+
+
+def _last(disk: Disk, swap: SwapPartition | None) -> Place | None:
+    if disk.table is None:
+        return Place(WHOLE_DISK, disk.device)
+    last = growing(disk.require_table(), swap)
+    return Place(last.number, disk.node(last.number), last) if last else None
+
+
+def _is_roots(disk: Disk, place: Place) -> bool:
+    system = disk.system
+    return system is not None and (
+        system.root_partition == place.number
+        or (probe([place.device])[place.device].type == lvm.MEMBER and root_volume(disk, place) is not None)
+    )

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from snf_image_helper import lvm
-from snf_image_helper.filesystems import grow_mounted, mounted_types, probe
-from snf_image_helper.growth import filling, root_volume
+from snf_image_helper.filesystems import grow_mounted, mounted_types
+from snf_image_helper.growth import filling
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import MOUNT_IMAGE, CloudInit, Task
@@ -16,20 +15,13 @@ _GROWS_MOUNTED = frozenset({"xfs", "btrfs"})
 
 
 def resize_mounted(guest: Guest, job: Job, report: Reporter) -> None:
-    """Grow what lies on the last partition, wherever the guest mounts it; warn when it does not."""
-    last = filling(guest.disk, asked_swap(job))
-    if last is None:
+    """Grow the root if it lies on what fills the disk."""
+    if filling(guest.disk, asked_swap(job)) is None:
         return
-    device, found = last.device, probe([last.device])[last.device].type
-    if found == lvm.MEMBER:
-        volume = root_volume(guest.disk, last)
-        device, found = (volume[1].device, "") if volume else (device, found)
-    if device in guest.mounts.values():
-        kind, mount_point = mounted_types()[device]
-        if kind in _GROWS_MOUNTED:
-            grow_mounted(kind, device, mount_point)
-    elif found in _GROWS_MOUNTED:
-        report.warning(f"the {found} on {last.name} is not in the guest's fstab and is not resized")
+    device = guest.mounts["/"]
+    kind, mount_point = mounted_types()[device]
+    if kind in _GROWS_MOUNTED:
+        grow_mounted(kind, device, mount_point)
 
 
 TASK: Task[Guest] = Task(

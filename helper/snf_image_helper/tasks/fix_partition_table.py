@@ -62,5 +62,5 @@ TASK: Task[Disk] = Task(
     fix_partition_table,
     cloud_init=CloudInit.OFF,
     skip=_skip,
-    decides="grows the last partition unless its type or content forbids that",
+    decides="grows the last partition if the root lies on it",
 )

@@ -33,6 +33,7 @@ def grow_all(disk: Disk, **properties: str) -> Listener:
     """All three tasks, as customize() runs them."""
     listener = Listener()
     wishes = job(**properties)
+    disk.system = ROOT
     fix_partition_table.TASK.run(disk, wishes, listener.reporter)
     filesystem_resize_unmounted.TASK.run(disk, wishes, listener.reporter)
     with mounted(disk, ROOT, listener.reporter) as guest:
@@ -97,24 +98,20 @@ def test_btrfs_grows_while_mounted_in_a_subvolume(tmp_path: Path) -> None:
             assert os.statvfs(place).f_blocks * os.statvfs(place).f_frsize == 298 * MIB
 
 
-def test_what_grows_may_be_mounted_below_the_root(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fstab", ["LABEL=data /srv/data btrfs defaults\n", ""])
+def test_a_last_partition_that_is_not_the_roots_keeps_its_size_and_so_does_its_file_system(
+    tmp_path: Path, fstab: str
+) -> None:
     made = {1: ("mkfs.ext4", "-q"), 2: ("mkfs.btrfs", "-q", "-L", "data")}
     with image(tmp_path / "d", "label: gpt\nsize=20480\nsize=262144\n", made, mib=160, grow_to=300) as disk:
-        plant(disk, "ext4", "LABEL=data /srv/data btrfs defaults\n")
+        plant(disk, "ext4", fstab)
         with filled(disk.partition_device(1), "ext4") as place:
             (place / "srv/data").mkdir(parents=True)
-        grow_all(disk)
-        with filled(disk.partition_device(2), "btrfs") as place:
-            size = os.statvfs(place).f_blocks * os.statvfs(place).f_frsize
-        assert size // MIB == partition_mib(disk, 2)
-
-
-def test_what_grows_only_mounted_and_is_not_in_fstab_is_a_warning(tmp_path: Path) -> None:
-    made = {1: ("mkfs.ext4", "-q"), 2: ("mkfs.btrfs", "-q")}
-    with image(tmp_path / "d", "label: gpt\nsize=20480\nsize=262144\n", made, mib=160, grow_to=300) as disk:
-        plant(disk, "ext4")
         listener = grow_all(disk)
-    assert any("not in the guest's fstab" in text for text in listener.warnings)
+        with filled(disk.partition_device(2), "btrfs") as place:
+            assert os.statvfs(place).f_blocks * os.statvfs(place).f_frsize == 128 * MIB
+        assert partition_mib(disk, 2) == 128
+    assert any("is not the root's, and holds btrfs" in text for text in listener.warnings)
 
 
 @pytest.mark.parametrize(("swap", "mib"), [("2:100", 198), ("5:100", 197)])
@@ -131,6 +128,7 @@ def test_swap_behind_the_root_does_not_hide_it(tmp_path: Path, swap: str, mib: i
 def test_what_cannot_grow_is_a_warning(tmp_path: Path, kind: str, command: tuple[str, ...]) -> None:
     with image(tmp_path / "d", "label: dos\nsize=40960\n", {1: command}, grow_to=100) as disk:
         disk.reload()
+        disk.system = ROOT
         listener = Listener()
         filesystem_resize_unmounted.TASK.run(disk, job(), listener.reporter)
     assert listener.warnings == [f"partition 1 holds {kind}, which is not resized"]

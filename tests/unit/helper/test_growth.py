@@ -40,17 +40,18 @@ def fixed(disk: Disk, root: int) -> tuple[int, list[str]]:
     return partition.size // 2048, listener.warnings
 
 
-@pytest.mark.parametrize("made", [EXT4, ("mkfs.ext2", "-q"), ("mkfs.f2fs", "-q"), ("mkfs.ntfs", "-Q", "-F")])
-def test_a_last_partition_for_data_grows_as_it_always_did(tmp_path: Path, made: tuple[str, ...]) -> None:
-    script = "label: gpt\nsize=40960\nsize=131072\n"
-    with image(tmp_path / "d", script, {1: EXT4, 2: made}, mib=100, grow_to=120) as disk:
-        assert fixed(disk, root=1) == (98, [])
-
-
 @pytest.mark.parametrize(
-    ("made", "holds"), [(("mkswap",), "swap"), (LUKS, "crypto_LUKS"), (("mkfs.vfat",), "vfat"), (("true",), "nothing")]
+    ("made", "holds"),
+    [
+        (("mkswap",), "swap"),
+        (LUKS, "crypto_LUKS"),
+        (("mkfs.vfat",), "vfat"),
+        (("true",), "nothing"),
+        (EXT4, "ext4"),
+        (("mkfs.ntfs", "-Q", "-F"), "ntfs"),
+    ],
 )
-def test_a_last_partition_that_is_not_the_roots_and_cannot_grow_stays_and_keeps_every_byte(
+def test_a_last_partition_that_is_not_the_roots_stays_and_keeps_every_byte(
     tmp_path: Path, made: tuple[str, ...], holds: str
 ) -> None:
     with image(tmp_path / "d", TWO, {1: EXT4, 2: made}, grow_to=100) as disk:
