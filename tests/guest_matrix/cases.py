@@ -83,7 +83,7 @@ CASES = (
     # Nothing is said of the first card, so DEFAULT_NIC_CONFIG: DHCP.
     Case(
         "ifupdown",
-        ({}, {"addresses": ["198.51.100.9/24"], "mtu": 1400}),
+        ({"ipv4": "dhcp"}, {"addresses": ["198.51.100.9/24"], "mtu": 1400}),
         ("inet 192.0.2.10", f"default via {ROUTER4}", "inet 198.51.100.9/24", "mtu 1400"),
         (),
         (FAR4, "198.51.100.1"),
