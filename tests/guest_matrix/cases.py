@@ -80,7 +80,7 @@ CASES = (
         hostname="www.example.org",
         in_ci=True,
     ),
-    # Nothing is said of the first card, so DEFAULT_NIC_CONFIG: DHCP.
+    # DHCP on one card, an address and an MTU on the other.
     Case(
         "ifupdown",
         ({"ipv4": "dhcp"}, {"addresses": ["198.51.100.9/24"], "mtu": 1400}),
