@@ -36,15 +36,18 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
     All files are written or none. Raises GuestError when no file takes the name.
     """
     full = _full_name(job)
+    distro, edits = Distro.of(guest), Edits(guest)
     if job.wishes.flag("CLOUD_INIT"):
         _leave_to_cloud_init(guest, full, _policy(job))
+        # Unless manage_etc_hosts is set, cloud-init leaves the template's name there.
+        _forget_template(edits, distro.family, full)
+        _put_hosts(edits, distro.family, full)
+        edits.apply()
         return
     name = host_name(job, report)
-    distro = Distro.of(guest)
     if distro.name == "nixos":
         report.warning("NixOS makes /etc anew at every boot: set networking.hostName in its configuration")
         return
-    edits = Edits(guest)
     _forget_template(edits, distro.family, full)
     _put_name(edits, distro.family, name)
     _put_hosts(edits, distro.family, full)
