@@ -130,7 +130,7 @@ def test_a_disk_with_no_guest_on_it_is_a_warning_that_ends_the_log(provider: Pro
     with nothing_left(tmp_path):
         outcome = rename(provider, disk, OLD, NEW)
     assert outcome.code == 0, outcome.log
-    assert outcome.last_line.startswith(f"{NOT_RENAMED}no partition table")
+    assert outcome.last_line.startswith(f"{NOT_RENAMED}no operating system is recognised")
     assert "by hand" in outcome.last_line
     assert digest(disk) == hashlib.sha256(bytes(16 << 20)).hexdigest()
 
