@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from snf_image_helper.network.cards import DEFAULTS, Card
+from snf_image_helper.network.cards import Card
+from snf_image_helper.network.ip_commands import route_commands
 from snf_image_helper.network.naming import name_of, rules
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
-from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
+from snf_image_shared.job import Ipv4Method, Ipv6Method
 
 CONFIG = "/etc/dhcpcd.conf"
 HOOK = "/etc/dhcpcd.exit-hook"
@@ -91,7 +92,9 @@ def _case(card: Card, name: str) -> str:
         further = stack.addresses[1:] if static else stack.addresses
         told = stack.gateway if static and stack is card.v4 else None
         commands = [f'ip address replace {address} dev "$interface"' for address in further]
-        commands += [line for route in stack.all_routes if route is not told for line in _lines(route)]
+        commands += [
+            line for route in stack.all_routes if route is not told for line in route_commands(route, '"$interface"')
+        ]
         cases += _when(reason if static else others, commands)
     return f"{name})\n{cases}    ;;\n" if cases else ""
 
@@ -99,16 +102,3 @@ def _case(card: Card, name: str) -> str:
 def _when(reasons: str, commands: Sequence[str]) -> str:
     text = "".join(f"        {command} || true\n" for command in commands)
     return f'    case "$reason" in\n    {reasons})\n{text}        ;;\n    esac\n' if commands else ""
-
-
-def _lines(route: Route) -> list[str]:
-    is_ipv6 = ":" in route.destination
-    command = f"ip {'-6 ' if is_ipv6 else ''}route replace"
-    destination = "default" if route.destination in DEFAULTS else route.destination
-    via = f" via {route.gateway}" if route.gateway else ""
-    metric = f" metric {route.metric}" if route.metric else ""
-    line = f'{command} {destination}{via} dev "$interface"{metric}'
-    if not route.on_link:
-        return [line]
-    # Linux before 4.16 knows "onlink" of IPv4 alone.
-    return [f'{command} {route.gateway} dev "$interface"', line] if is_ipv6 else [f"{line} onlink"]

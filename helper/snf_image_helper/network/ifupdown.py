@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from snf_image_helper.network.addresses import Network
-from snf_image_helper.network.cards import DEFAULTS, Card, Stack
+from snf_image_helper.network.cards import Card, Stack
+from snf_image_helper.network.ip_commands import route_commands
 from snf_image_helper.network.naming import rules
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
@@ -145,17 +146,4 @@ def _ups(addresses: Sequence[Network], stack: Stack) -> list[str]:
     """Further addresses, and the routes that have no option of their own."""
     routes = [route for route in stack.all_routes if route is not stack.gateway or not _is_plain(route)]
     lines = [f"up ip address replace {address} dev $IFACE" for address in addresses]
-    return [*lines, *(line for route in routes for line in _route(route))]
-
-
-def _route(route: Route) -> list[str]:
-    is_ipv6 = ":" in route.destination
-    command = f"up ip {'-6 ' if is_ipv6 else ''}route replace"
-    destination = "default" if route.destination in DEFAULTS else route.destination
-    via = f" via {route.gateway}" if route.gateway else ""
-    metric = f" metric {route.metric}" if route.metric else ""
-    text = f"{command} {destination}{via} dev $IFACE{metric}"
-    if not route.on_link:
-        return [text]
-    # Linux before 4.16 knows "onlink" of IPv4 alone.
-    return [f"{command} {route.gateway} dev $IFACE", text] if is_ipv6 else [f"{text} onlink"]
+    return [*lines, *(f"up {line}" for route in routes for line in route_commands(route, "$IFACE"))]
