@@ -17,7 +17,7 @@ import pytest
 # libnbd's Python module is Debian's alone. Last in line, so that nothing else of Debian's takes the place of ours.
 sys.path.append("/usr/lib/python3/dist-packages")
 
-pytest.register_assert_rewrite("leaks", "ganeti.traces")
+pytest.register_assert_rewrite("leaks", "ganeti.traces", "unit.helper.network_rooms")
 
 from provider import Provider  # noqa: E402
 

@@ -153,6 +153,17 @@ def bring_up(tools: GuestTools, program: str, rendered: Rendered, nics: Sequence
     return _seen(json.loads(links), json.loads(routes4) + json.loads(routes6), log)
 
 
+def check_kernel(room: Room, nics: Sequence[Nic]) -> None:
+    """Fail unless the kernel has what the cards were ordered with, and nobody else's way out was learnt."""
+    wanted = expected(nics)
+    print(room.log)
+    assert room.cards == wanted.cards
+    assert room.defaults == wanted.defaults
+    for place, metric in wanted.routes.items():
+        assert room.routes[place] == metric or metric is None
+    assert {family for family, _ in room.routers} == {family for family, _ in wanted.routers}
+
+
 def expected(nics: Sequence[Nic]) -> Room:
     """What these NICs ask for on the links that bring_up() makes. An address of a pool is that pool's network."""
     room = Room()

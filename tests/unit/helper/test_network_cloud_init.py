@@ -103,15 +103,15 @@ KNOWN = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", INPUTS)
 def test_every_renderer_of_cloud_init_says_all_that_a_card_was_given(made: Made, name: str, kind: str) -> None:
-    if (made.release, kind, name) in KNOWN:
-        pytest.xfail("a fault of cloud-init")
     text = "\n".join(made.texts[f"{name} {kind}"].values())
     wanted = [word for nic in INPUTS[name] for word in _words(nic)]
     # 22.4 forgets metrics.
     wanted += [
         str(route.metric) for nic in INPUTS[name] for route in nic.routes if route.metric and made.release != OWN
     ]
-    assert [word for word in wanted if word not in text] == []
+    missing = [word for word in wanted if word not in text]
+    # Where the fault is known it has to be there still: the day it is mended, this list is to be shortened.
+    assert bool(missing) is ((made.release, kind, name) in KNOWN), missing
 
 
 # A router answers in the room, and 22.4 lets networkd listen to it.
