@@ -21,22 +21,12 @@ _MAX_FILE = 8 << 20
 
 @dataclass(frozen=True)
 class Traces:
-    """Mounts of any namespace, attached loop devices, files in temporary places, and our kind of processes."""
+    """Mounts, attached loop devices, files and processes, as text that says which."""
 
     mounts: frozenset[str]
     loops: frozenset[str]
     files: frozenset[str]
     processes: frozenset[str]
-
-    @classmethod
-    def now(cls, own: Path) -> Traces:
-        """Look around. Files below `own`, the test's directory, do not count."""
-        return cls(
-            frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
-            frozenset(_loops()),
-            frozenset(_files(own)),
-            frozenset(_processes()),
-        )
 
     def beyond(self, before: Traces) -> list[str]:
         """What is here now, and was not `before`."""
@@ -49,13 +39,23 @@ class Traces:
         return [trace for now, then in pairs for trace in sorted(now - then)]
 
 
+def traces(own: Path) -> Traces:
+    """Look at temporary places and our kind of processes. Files below `own`, the test's directory, do not count."""
+    return Traces(
+        frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
+        frozenset(_loops()),
+        frozenset(_files(own)),
+        frozenset(_processes()),
+    )
+
+
 @contextmanager
 def nothing_left(own: Path) -> Iterator[None]:
     """Fail if the block leaves anything."""
-    before = Traces.now(own)
+    before = traces(own)
     yield
     deadline = time.monotonic() + PATIENCE
-    while (left := Traces.now(own).beyond(before)) and time.monotonic() < deadline:
+    while (left := traces(own).beyond(before)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ganeti.node import Node
-from ganeti.traces import Traces, programs
+from ganeti.traces import programs, traces
+from leaks import Traces
 from snf_image_shared.process import Finished
 
 # Ganeti 3.1 looks for the name that its address has in the node's certificate, where it has written this one.
@@ -103,7 +104,7 @@ class Cluster:
     def initialise(cls, node: Node) -> Cluster:
         """Make the cluster, its daemons and its networks. Raises GanetiError, NodeError."""
         _prepare(node)
-        cluster = cls(node, Traces.now(node))
+        cluster = cls(node, traces(node))
         cluster.gnt(
             *("cluster", "init", "--no-ssh-init", "--no-etc-hosts", f"--master-netdev={_BRIDGE}"),
             *(f"--enabled-disk-templates={_TEMPLATES}", f"--ipolicy-disk-templates={_TEMPLATES}"),
@@ -122,7 +123,7 @@ class Cluster:
         ):
             cluster.gnt("network", "add", *options, name)
             cluster.gnt("network", "connect", f"--nic-parameters=mode=bridged,link={_BRIDGE}", name)
-        return replace(cluster, before=Traces.now(node))
+        return replace(cluster, before=traces(node))
 
     def gnt(self, program: str, *arguments: str) -> str:
         """Run `gnt-program` and give both its outputs. Raises GanetiError when it fails."""

@@ -7,7 +7,7 @@ import pytest
 
 from ganeti.cluster import DHCP_NETWORK, NOISE, SMALL, Cluster, Order
 from ganeti.guests import read_guest
-from ganeti.traces import Traces, check_nothing_left
+from ganeti.traces import check_nothing_left, traces
 
 pytestmark = pytest.mark.ganeti
 
@@ -82,7 +82,7 @@ def test_four_instances_added_at_once_are_each_what_was_ordered(cluster: Cluster
 
 
 def test_what_a_killed_job_was_doing_ends_and_leaves_nothing(cluster: Cluster) -> None:
-    before = Traces.now(cluster.node)
+    before = traces(cluster.node)
     job = cluster.submit(Order("killed.example.com", QUICK))
     (helper_vm,) = cluster.wait(lambda: cluster.processes(HELPER_VM), "the helper VM does not start")
     # Else it might be through before Ganeti has made up its mind.

@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ganeti.node import Node
+from leaks import Traces
 
 _PATIENCE = 120.0  # seconds for what was killed to be gone
 # Ganeti's own: what it logs, remembers and locks.
@@ -20,41 +20,21 @@ _OURS = "run/snf-image"
 _GANETIS_PROGRAMS = ("/usr/sbin/ganeti-", "/usr/share/ganeti/", "/usr/lib/ganeti/")
 
 
-@dataclass(frozen=True)
-class Traces:
-    """Mounts, loop devices over the node's files, files, and processes that are none of Ganeti's."""
-
-    mounts: frozenset[str]
-    loops: frozenset[str]
-    files: frozenset[str]
-    processes: frozenset[str]
-
-    @classmethod
-    def now(cls, node: Node) -> Traces:
-        """Look around."""
-        loops = node.run("losetup", "--all", "--noheadings", "--list", "--output=NAME,BACK-FILE").splitlines()
-        return cls(
-            frozenset(Path(f"/proc/{node.pid}/mountinfo").read_text().splitlines()),
-            frozenset(loop for loop in loops if " /srv/ganeti/" in loop),
-            frozenset(_files(node)),
-            frozenset(program for program in programs(node).values() if not _is_ganetis(program)),
-        )
-
-    def beyond(self, before: Traces) -> list[str]:
-        """What is here now, and was not `before`."""
-        pairs = (
-            (self.mounts, before.mounts),
-            (self.loops, before.loops),
-            (self.processes, before.processes),
-            (self.files, before.files),
-        )
-        return [trace for now, then in pairs for trace in sorted(now - then)]
+def traces(node: Node) -> Traces:
+    """Look around: loop devices over the node's files, and no processes of Ganeti's."""
+    loops = node.run("losetup", "--all", "--noheadings", "--list", "--output=NAME,BACK-FILE").splitlines()
+    return Traces(
+        frozenset(Path(f"/proc/{node.pid}/mountinfo").read_text().splitlines()),
+        frozenset(loop for loop in loops if " /srv/ganeti/" in loop),
+        frozenset(_files(node)),
+        frozenset(program for program in programs(node).values() if not _is_ganetis(program)),
+    )
 
 
 def check_nothing_left(node: Node, before: Traces) -> None:
     """Fail if anything is there that was not there `before`, and stays."""
     deadline = time.monotonic() + _PATIENCE
-    while (left := Traces.now(node).beyond(before)) and time.monotonic() < deadline:
+    while (left := traces(node).beyond(before)) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert left == []
 
