@@ -105,6 +105,7 @@ def main() -> int:
 def run(job: Job, number: int) -> Outcome:
     """Run one part in the lane of this number, and print what it said."""
     begun = time.monotonic()
+    print(f"== {job.name} begins; what it says comes when it has ended", flush=True)
     log = LOGS / f"{job.name}.log"
     with _private_directory() as directory, log.open("w") as output:
         root = f"/tmp/lane-{number}"
