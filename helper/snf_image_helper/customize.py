@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from snf_image_helper import seed_orders
+from snf_image_helper.cloud_init import seed_orders
 from snf_image_helper.detection import detect
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.mounting import mounted
 from snf_image_helper.overriding import run_overridden
 from snf_image_helper.planning import (

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from snf_image_helper import cloud_init_version, fstab
-from snf_image_helper.distros import Distro, Family, os_releases
+from snf_image_helper import fstab
+from snf_image_helper.cloud_init import version as cloud_init_version
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.distros import Distro, Family, os_releases
 from snf_image_helper.network import Renderer, decide, facts_for
 from snf_image_helper.problems import Problems, fact
 from snf_image_shared.findings import FoundSystem

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snf_image_helper import immutable, lvm
-from snf_image_helper.disk import Disk, Place
-from snf_image_helper.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
+from snf_image_helper.disks import lvm
+from snf_image_helper.disks.disk import Disk, Place
+from snf_image_helper.disks.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
+from snf_image_helper.linux import immutable
 from snf_image_helper.problems import fact
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError

@@ -16,14 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
-from snf_image_helper.guest_errors import explained, shown
-from snf_image_helper.replacement import Ownership, Replacement, ownership_of, replace_file
-from snf_image_helper.resolution import open_inside
+from snf_image_helper.files.guest_errors import explained, shown
+from snf_image_helper.files.replacement import Ownership, Replacement, ownership_of, replace_file
+from snf_image_helper.files.resolution import open_inside
 from snf_image_helper.system import System
 from snf_image_shared.errors import GuestError
 
 if TYPE_CHECKING:
-    from snf_image_helper.disk import Disk
+    from snf_image_helper.disks.disk import Disk
 
 __all__ = ["READ_LIMIT", "Guest", "Ownership"]
 

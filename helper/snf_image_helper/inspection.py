@@ -11,16 +11,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from snf_image_helper import lvm, seed_orders
-from snf_image_helper.booting import ESP, boot_of, loaders_in
+from snf_image_helper.cloud_init import seed_orders
 from snf_image_helper.description import described
 from snf_image_helper.detection import find, looked_at
-from snf_image_helper.disk import Disk
-from snf_image_helper.filesystems import MOUNTABLE, FileSystem, probe
+from snf_image_helper.disks import lvm
+from snf_image_helper.disks.booting import ESP, boot_of, loaders_in
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.filesystems import MOUNTABLE, FileSystem, probe
+from snf_image_helper.disks.partition_types import role_of
+from snf_image_helper.disks.partitions import Partition, PartitionTable, TableKind
 from snf_image_helper.guest import Guest
 from snf_image_helper.mounting import mounted
-from snf_image_helper.partition_types import role_of
-from snf_image_helper.partitions import Partition, PartitionTable, TableKind
 from snf_image_helper.planning import (
     EVERYTHING_EXCLUDED,
     UnknownGuest,

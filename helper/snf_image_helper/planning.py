@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Never
 
-from snf_image_helper import seed_orders, tasks
-from snf_image_helper.disk import Disk
+from snf_image_helper import tasks
+from snf_image_helper.cloud_init import seed_orders
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.overriding import override_for
-from snf_image_helper.system import OsFamily, System, UnknownGuestError
+from snf_image_helper.system import System, UnknownGuestError
 from snf_image_helper.task import (
     LEFT_TO_IGNITION,
     MOUNT_IMAGE,
@@ -83,11 +84,6 @@ def plan_for(job: Job, system: System) -> Plan:
 
     That is an UnknownGuestError when the system is none that can be customised.
     """
-    if system.family is not OsFamily.LINUX:
-        raise UnknownGuestError(
-            f"OSFAMILY {system.family} cannot be customised by this version, only linux; "
-            "set the property EXCLUDE_ALL_TASKS=yes to deliver the image as it is"
-        )
     excluded = f"{MOUNTED_EXCLUDED} is set" if job.wishes.flag(MOUNTED_EXCLUDED) else ""
     plans = Plan(
         plan(tasks.ON_DISK, job, system, mounted=False),

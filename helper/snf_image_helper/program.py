@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from snf_image_helper.files.scratch import program_file
 from snf_image_helper.guest import Guest
-from snf_image_helper.scratch import program_file
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import Finished, Limits, ProcessError, run

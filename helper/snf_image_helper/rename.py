@@ -7,19 +7,20 @@ tell the old name, all of them or none. What cannot be done is a warning, for Ga
 
 from __future__ import annotations
 
-from snf_image_helper import cloud_init, host_names
+from snf_image_helper import cloud_init
 from snf_image_helper.detection import detect
-from snf_image_helper.disk import Disk
-from snf_image_helper.distros import Distro
-from snf_image_helper.filesystems import refuse_errors
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.filesystems import refuse_errors
+from snf_image_helper.disks.volumes import volumes_of
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
-from snf_image_helper.host_names import Renaming
+from snf_image_helper.linux import host_names
+from snf_image_helper.linux.distros import Distro
+from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.mounting import mounted
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import reported
-from snf_image_helper.volumes import volumes_of
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import ProcessError

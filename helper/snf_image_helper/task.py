@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import combinations
 from typing import Generic, Never, TypeVar
 
 from snf_image_helper.reporter import Reporter
@@ -28,7 +29,8 @@ MOUNT_IMAGE = "MountImage"
 UMOUNT_IMAGE = "UmountImage"
 LEFT_TO_IGNITION = "Ignition sets this guest up at its first boot"
 LINUX_ONLY = frozenset({OsFamily.LINUX})
-UNIX = frozenset({OsFamily.LINUX, OsFamily.FREEBSD, OsFamily.OPENBSD, OsFamily.NETBSD})
+BSD = frozenset({OsFamily.FREEBSD, OsFamily.OPENBSD, OsFamily.NETBSD})
+UNIX = LINUX_ONLY | BSD
 WINDOWS = frozenset({OsFamily.WINDOWS, OsFamily.WINDOWS_LEGACY})
 ALL_FAMILIES = frozenset(OsFamily)
 
@@ -102,8 +104,14 @@ class Work(Generic[Subject]):
 
 
 def plan(tasks: Sequence[Task[Subject]], job: Job, system: System, *, mounted: bool) -> Work[Subject]:
-    """Decide for each task whether it runs, and why not. `mounted` tells the stage that EXCLUDE_MOUNTED_TASKS ends."""
-    return Work(tuple(_step(task, job, system, mounted=mounted) for task in tasks))
+    """Decide for each task whether it runs, and why not. `mounted` tells the stage that EXCLUDE_MOUNTED_TASKS ends.
+
+    Of several tasks of one name, each for other families, the system's own is taken.
+    """
+    own = {task.name for task in tasks if system.family in task.families}
+    concerned = [task for task in tasks if system.family in task.families or task.name not in own]
+    firsts = {task.name: task for task in reversed(concerned)}
+    return Work(tuple(_step(task, job, system, mounted=mounted) for task in concerned if firsts[task.name] is task))
 
 
 def check_requirements(job: Job, *stages: Work[Never]) -> None:
@@ -127,7 +135,10 @@ def check_order(names: Sequence[str], tasks: Sequence[Task[Subject]]) -> None:
     """Hold `names`, the run order of all stages, to the edges of `tasks`. Raises ValueError: a programmer's mistake."""
     position = {name: number for number, name in enumerate(names)}
     if len(position) != len(names):
-        raise ValueError("a task stands in the list twice")
+        raise ValueError("a name stands in the list twice")
+    for one, another in combinations(tasks, 2):
+        if one.name == another.name and one.families & another.families:
+            raise ValueError(f"{one.name} is in the list twice for one family")
     for task in tasks:
         for other in (*task.after, *(needed.task for needed in task.requires)):
             if other not in position:

@@ -17,8 +17,8 @@ from images.inspection import Tree, check_table, extent, fsck, read_file
 from images.layouts import layout
 from images.partitions import MIB, SECTORS_PER_MIB, Partition, Table, TableType, Type, create_disk
 from provider import Instance, Provider
-from snf_image_helper.checking import finding
 from snf_image_helper.detection import find
+from snf_image_helper.disks.checking import finding
 from snf_image_helper.system import UnknownGuestError
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, attached, job, private_mounts, sh

@@ -25,7 +25,7 @@ import pytest
 
 from phony_guests import MUTABLE
 from snf_image_helper import tasks
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import Task, plan

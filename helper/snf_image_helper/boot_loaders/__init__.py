@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from snf_image_helper.boot_loaders import bls, extlinux, grub, grub_legacy
-from snf_image_helper.edits import Edits
-from snf_image_helper.kernel_arguments import Arguments
+from snf_image_helper.files.edits import Edits
+from snf_image_helper.linux.kernel_arguments import Arguments
 
 # Each answers whether it has found kernels that are started from its configuration.
 LOADERS: tuple[Callable[[Edits, Arguments], bool], ...] = (grub.edit, bls.edit, extlinux.edit, grub_legacy.edit)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from snf_image_helper.boot_loaders import grub
 from snf_image_helper.boot_loaders.places import ESPS
-from snf_image_helper.edits import Edits
-from snf_image_helper.kernel_arguments import Arguments, Quote, changed, changed_value, for_grub_entry, raw
+from snf_image_helper.files.edits import Edits
+from snf_image_helper.linux.kernel_arguments import Arguments, Quote, changed, changed_value, for_grub_entry, raw
 
 _DIRECTORIES = tuple(f"{place}/loader/entries" for place in ESPS)
 _NEXT_KERNELS = "/etc/kernel/cmdline"  # kernel-install(8)

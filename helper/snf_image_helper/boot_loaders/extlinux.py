@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from snf_image_helper.edits import Edits, assign, assigned
-from snf_image_helper.kernel_arguments import SERIAL_SPEED, Arguments, changed, changed_value, raw
+from snf_image_helper.files.edits import Edits, assign, assigned
+from snf_image_helper.linux.kernel_arguments import SERIAL_SPEED, Arguments, changed, changed_value, raw
 
 _MENUS = (
     *("/boot/extlinux.conf", "/boot/extlinux/extlinux.conf", "/boot/extlinux/linux.cfg", "/extlinux.conf"),

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from snf_image_helper.boot_loaders.places import vendor_directories
-from snf_image_helper.edits import Edits
+from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
-from snf_image_helper.kernel_arguments import (
+from snf_image_helper.linux.kernel_arguments import (
     SERIAL_SPEED,
     Arguments,
     changed,

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from snf_image_helper.edits import Edits
-from snf_image_helper.kernel_arguments import SERIAL_SPEED, Arguments, changed, changed_value, raw
+from snf_image_helper.files.edits import Edits
+from snf_image_helper.linux.kernel_arguments import SERIAL_SPEED, Arguments, changed, changed_value, raw
 
 _MENUS = ("/boot/grub/menu.lst", "/boot/grub/grub.conf")
 _KEPT = "# kopt="  # what Debian's update-grub makes the next menu from

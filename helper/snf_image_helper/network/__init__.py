@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.services import is_enabled
 from snf_image_helper.network import (
     alpine,
     dhcpcd,
@@ -27,7 +28,6 @@ from snf_image_helper.network.competition import put_off
 from snf_image_helper.network.facts import facts_for
 from snf_image_helper.network.ownership import Decision, decide
 from snf_image_helper.network.rendering import Facts, Rendered, Renderer
-from snf_image_helper.services import is_enabled
 
 RENDERERS: Mapping[Renderer, Callable[[tuple[Card, ...], Facts], Rendered]] = {
     Renderer.NETPLAN: netplan.render,

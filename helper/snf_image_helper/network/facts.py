@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.distros import Distro, Family
+from snf_image_helper.linux.services import is_enabled, is_started
 from snf_image_helper.network import (
     alpine,
     dhcpcd,
@@ -23,7 +24,6 @@ from snf_image_helper.network import (
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.leftovers import UDEV_RULES
 from snf_image_helper.network.rendering import Facts, Renderer
-from snf_image_helper.services import is_enabled, is_started
 
 NETWORKMANAGER_PROGRAMS = ("/usr/sbin/NetworkManager", "/usr/bin/NetworkManager")
 IFCFG_DIRECTORY = "/etc/sysconfig/network-scripts"

@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.distros import Distro, Family
+from snf_image_helper.linux.services import is_enabled, is_started, knows_init
 from snf_image_helper.network import ifupdown, netplan, networkd
 from snf_image_helper.network.facts import IFCFG_DIRECTORY, files_in, reads_ifcfg, runs_networkmanager
 from snf_image_helper.network.rendering import Renderer
-from snf_image_helper.services import is_enabled, is_started, knows_init
 from snf_image_shared.properties import Properties
 
 NM_NETWORKING = "NM_NETWORKING"

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""THE LIST: every task, in run order. What a task must stand behind is said in its own file and held by a test."""
+"""THE LIST: every task, in run order. What a task must stand behind is said in its own file and held by a test.
+
+Tasks of one name do the same for other families: a plan has the one of its guest.
+"""
 
 from __future__ import annotations
 
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.task import Task
 from snf_image_helper.tasks import (
     add_swap,
     assign_hostname,
+    bsd,
     change_machine_id,
     change_password,
     configure_boot,
@@ -23,6 +27,7 @@ from snf_image_helper.tasks import (
     reset_identity,
     run_custom_task,
     selinux_autorelabel,
+    windows,
     write_ignition,
 )
 
@@ -36,26 +41,47 @@ ON_IGNITION: tuple[Task[Disk], ...] = (write_ignition.TASK,)
 
 ON_GUEST: tuple[Task[Guest], ...] = (
     initialize_datasource.TASK,
+    bsd.initialize_datasource.TASK,
+    windows.initialize_datasource.TASK,
+    windows.install_unattend.TASK,
     filesystem_resize_mounted.TASK,
+    bsd.filesystem_resize_mounted.TASK,
+    windows.filesystem_resize_mounted.TASK,
     add_swap.TASK,
+    bsd.add_swap.TASK,
     assign_hostname.TASK,
+    bsd.assign_hostname.TASK,
+    windows.assign_hostname.TASK,
     reset_identity.TASK,
     change_machine_id.TASK,
     change_password.TASK,
+    bsd.change_password.TASK,
+    windows.change_password.TASK,
     configure_network.TASK,
+    bsd.configure_network.TASK,
+    windows.configure_network.TASK,
     delete_ssh_keys.TASK,
+    bsd.delete_ssh_keys.TASK,
+    windows.disable_remote_desktop_connections.TASK,
+    windows.install_drivers.TASK,
     configure_locale.TASK,
+    bsd.configure_locale.TASK,
     configure_boot.TASK,
     enforce_personality.TASK,
+    windows.enforce_personality.TASK,
     run_custom_task.TASK,
     selinux_autorelabel.TASK,  # last: it labels what all others have changed
 )
 
-ON_RELEASED_DISK: tuple[Task[Disk], ...] = ()
+ON_RELEASED_DISK: tuple[Task[Disk], ...] = (windows.filesystem_resize_after_umount.TASK,)
 
-NAMES = (
-    *(task.name for task in ON_DISK),
-    *(task.name for task in ON_IGNITION),
-    *(task.name for task in ON_GUEST),
-    *(task.name for task in ON_RELEASED_DISK),
+NAMES = tuple(
+    dict.fromkeys(
+        (
+            *(task.name for task in ON_DISK),
+            *(task.name for task in ON_IGNITION),
+            *(task.name for task in ON_GUEST),
+            *(task.name for task in ON_RELEASED_DISK),
+        )
+    )
 )

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from snf_image_helper import cloud_init_files, fstab
-from snf_image_helper.filesystems import SWAP, make_swap, probe
+from snf_image_helper import fstab
+from snf_image_helper.cloud_init import files as cloud_init_files
+from snf_image_helper.disks.filesystems import SWAP, make_swap, probe
+from snf_image_helper.disks.partitions import MIB, SwapDisk, SwapFile, SwapPartition, parse_swap
 from snf_image_helper.guest import Guest
-from snf_image_helper.partitions import MIB, SwapDisk, SwapFile, SwapPartition, parse_swap
+from snf_image_helper.linux.swap_file import make_swap_file
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.swap_file import make_swap_file
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Requires, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 
-from snf_image_helper import cloud_init, host_names
-from snf_image_helper.distros import Distro, Family
-from snf_image_helper.edits import Edits
+from snf_image_helper import cloud_init
+from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
-from snf_image_helper.host_names import CAPITALS, CONF_D, HOSTNAME, HOSTS, LONGEST, RC_CONF, SYSCONFIG, Renaming
+from snf_image_helper.linux import host_names
+from snf_image_helper.linux.distros import Distro, Family
+from snf_image_helper.linux.host_names import CAPITALS, CONF_D, HOSTNAME, HOSTS, LONGEST, RC_CONF, SYSCONFIG, Renaming
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError

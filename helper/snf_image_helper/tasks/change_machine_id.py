@@ -11,11 +11,11 @@ keep what it made while / was still read-only, and all with MACHINE_ID=random; t
 
 from __future__ import annotations
 
-from snf_image_helper.edits import Edits
+from snf_image_helper.files.edits import Edits
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.services import has_systemd, has_unit
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.services import has_systemd, has_unit
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job

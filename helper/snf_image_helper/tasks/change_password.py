@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import time
 
-from snf_image_helper import cloud_init_users, sshd_config
-from snf_image_helper.accounts import User, find_user, has_user
-from snf_image_helper.authorized_keys import KeyFile, places, planned
+from snf_image_helper.cloud_init import users as cloud_init_users
+from snf_image_helper.files.guest_errors import shown
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
-from snf_image_helper.guest_errors import shown
-from snf_image_helper.passwords import (
+from snf_image_helper.reporter import Reporter
+from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_helper.users import sshd_config
+from snf_image_helper.users.accounts import User, find_user, has_user
+from snf_image_helper.users.authorized_keys import KeyFile, places, planned
+from snf_image_helper.users.passwords import (
     ENTROPY,
     accepts_yescrypt,
     change_shadow,
@@ -25,9 +28,7 @@ from snf_image_helper.passwords import (
     parse_method,
     shadow_fields,
 )
-from snf_image_helper.public_keys import PublicKey, parse_keys
-from snf_image_helper.reporter import Reporter
-from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_helper.users.public_keys import PublicKey, parse_keys
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 

@@ -8,11 +8,11 @@ boot loader; and a loader that firmware without variables finds, where an EFI sy
 from __future__ import annotations
 
 from snf_image_helper.boot_loaders import LOADERS
-from snf_image_helper.edits import Edits
-from snf_image_helper.getty import enable_getty
+from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
-from snf_image_helper.kernel_arguments import PROPERTY, Arguments, parse
-from snf_image_helper.removable_loader import ensure_removable_loader
+from snf_image_helper.linux.getty import enable_getty
+from snf_image_helper.linux.kernel_arguments import PROPERTY, Arguments, parse
+from snf_image_helper.linux.removable_loader import ensure_removable_loader
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError

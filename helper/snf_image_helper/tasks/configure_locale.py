@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from snf_image_helper import keyboards, languages, time_zones
-from snf_image_helper.edits import Edits
+from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux import keyboards, languages, time_zones
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.job import Job

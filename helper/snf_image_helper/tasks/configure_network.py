@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from snf_image_helper import cloud_init_network
+from snf_image_helper.cloud_init import network as cloud_init_network
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.network import Decision, Renderer, decide, files_for, netplan
 from snf_image_helper.network.cards import Card, cards_of

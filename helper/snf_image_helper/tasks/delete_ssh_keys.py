@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from snf_image_helper import cloud_init, dropbear, sshd_config
+from snf_image_helper import cloud_init
+from snf_image_helper.files.scratch import scratch_directory
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.scratch import scratch_directory
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_helper.users import dropbear, sshd_config
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import Limits, ProcessError, run

@@ -7,12 +7,12 @@ script installs the files at the first boot, when the users that cloud-init make
 
 from __future__ import annotations
 
-from snf_image_helper import cloud_init_files
-from snf_image_helper.accounts import owner_ids
 from snf_image_helper.base64_text import decoded
+from snf_image_helper.cloud_init import files as cloud_init_files
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_helper.users.accounts import owner_ids
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job, PersonalityFile
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from snf_image_helper.filesystems import grow_mounted, mounted_types
-from snf_image_helper.growth import filling
+from snf_image_helper.disks.filesystems import grow_mounted, mounted_types
+from snf_image_helper.disks.growth import filling
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.task import MOUNT_IMAGE, CloudInit, Task
+from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, CloudInit, Task
 from snf_image_helper.tasks.fix_partition_table import asked_swap
 from snf_image_shared.job import Job
 
@@ -27,6 +27,7 @@ def resize_mounted(guest: Guest, job: Job, report: Reporter) -> None:
 TASK: Task[Guest] = Task(
     "FilesystemResizeMounted",
     resize_mounted,
+    families=LINUX_ONLY,
     cloud_init=CloudInit.OFF,
     after=("FixPartitionTable", MOUNT_IMAGE),
     resizes=True,

@@ -6,12 +6,12 @@ Where the last partition is a physical volume of the root's LVM, the root's logi
 
 from __future__ import annotations
 
-from snf_image_helper import lvm
-from snf_image_helper.disk import Disk, Place
-from snf_image_helper.filesystems import EXT, F2FS, SWAP, grow_ext, grow_f2fs, probe
-from snf_image_helper.growth import filling, root_volume
+from snf_image_helper.disks import lvm
+from snf_image_helper.disks.disk import Disk, Place
+from snf_image_helper.disks.filesystems import EXT, F2FS, SWAP, grow_ext, grow_f2fs, probe
+from snf_image_helper.disks.growth import filling, root_volume
+from snf_image_helper.files.scratch import scratch_directory
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.scratch import scratch_directory
 from snf_image_helper.task import CloudInit, Task
 from snf_image_helper.tasks.fix_partition_table import asked_swap
 from snf_image_shared.job import Job

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from snf_image_helper.disk import Disk
-from snf_image_helper.growth import why_it_stays
-from snf_image_helper.partition_writing import append, move_backup, resize
-from snf_image_helper.partitions import SwapPartition, differences, grown, parse_swap
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.growth import why_it_stays
+from snf_image_helper.disks.partition_writing import append, move_backup, resize
+from snf_image_helper.disks.partitions import SwapPartition, differences, grown, parse_swap
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import CloudInit, Task
 from snf_image_shared.errors import GuestError

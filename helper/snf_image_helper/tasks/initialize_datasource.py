@@ -11,7 +11,7 @@ import json
 
 from snf_image_helper import cloud_init
 from snf_image_helper.base64_text import decoded
-from snf_image_helper.cloud_init_activation import activate, pin_seed
+from snf_image_helper.cloud_init.activation import activate, pin_seed
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, CloudInit, Task

@@ -7,9 +7,9 @@ Host name, machine-id and SSH host keys are tasks of their own.
 from __future__ import annotations
 
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.template_state import Word, reset
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
-from snf_image_helper.template_state import Word, reset
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 

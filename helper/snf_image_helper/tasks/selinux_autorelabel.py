@@ -8,10 +8,10 @@ whether SELinux is used.
 
 from __future__ import annotations
 
-from snf_image_helper.distros import Distro, Family
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.distros import Distro, Family
+from snf_image_helper.linux.selinux import policy_of, relabel
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.selinux import policy_of, relabel
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job

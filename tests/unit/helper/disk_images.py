@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from block_devices import loop_device
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.job import JOB_VERSION, Job
 from snf_image_shared.report import Event, EventKind

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import Task

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.accounts import User, find_user, owner_ids, parse_group, parse_passwd
+from snf_image_helper.users.accounts import User, find_user, owner_ids, parse_group, parse_passwd
 from snf_image_shared.errors import GuestError
 from unit.helper.guest_trees import guest_in
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.filesystems import probe
+from snf_image_helper.disks.filesystems import probe
 from snf_image_helper.guest import Guest
 from snf_image_helper.mounting import mounted
 from snf_image_helper.system import OsFamily, System

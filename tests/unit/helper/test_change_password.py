@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.accounts import User
-from snf_image_helper.authorized_keys import keys_path
-from snf_image_helper.public_keys import parse_keys, with_keys
 from snf_image_helper.tasks.change_password import TASK
+from snf_image_helper.users.accounts import User
+from snf_image_helper.users.authorized_keys import keys_path
+from snf_image_helper.users.public_keys import parse_keys, with_keys
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job, Secrets
 from unit.helper.disk_images import sh

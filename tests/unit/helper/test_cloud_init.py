@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper import cloud_init, cloud_init_network, cloud_init_version, planning
-from snf_image_helper.cloud_init_activation import commented
+from snf_image_helper import cloud_init, planning
+from snf_image_helper.cloud_init import network as cloud_init_network
+from snf_image_helper.cloud_init import version as cloud_init_version
+from snf_image_helper.cloud_init.activation import commented
 from snf_image_helper.guest import Guest
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks import (

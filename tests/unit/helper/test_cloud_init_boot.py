@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snf_image_helper import cloud_init_network, seed_orders
-from snf_image_helper.cloud_init import as_text
-from snf_image_helper.cloud_init_documents import cloud_config
+from snf_image_helper.cloud_init import as_text, seed_orders
+from snf_image_helper.cloud_init import network as cloud_init_network
+from snf_image_helper.cloud_init.documents import cloud_config
 from snf_image_helper.network import netplan
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.tasks import (

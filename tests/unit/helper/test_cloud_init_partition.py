@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snf_image_helper import planning, seed_orders
-from snf_image_helper.cloud_init_documents import Orders, documents
-from snf_image_helper.disk import Disk
+from snf_image_helper import planning
+from snf_image_helper.cloud_init import seed_orders
+from snf_image_helper.cloud_init.documents import Orders, documents
+from snf_image_helper.cloud_init.seed_partition import needed, placed, put_seed
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.partitions import MIB, Partition, PartitionTable, TableKind
 from snf_image_helper.mounting import mounted
-from snf_image_helper.partitions import MIB, Partition, PartitionTable, TableKind
-from snf_image_helper.seed_partition import needed, placed, put_seed
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks import initialize_datasource
 from snf_image_shared.errors import GuestError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.keyboards import layout
+from snf_image_helper.linux.keyboards import layout
 from snf_image_helper.tasks.configure_locale import TASK
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import job

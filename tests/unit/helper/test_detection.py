@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper.detection import detect
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import (

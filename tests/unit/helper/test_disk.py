@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import attached, sh, table_of
 
@@ -22,7 +22,7 @@ def known(disk: Disk) -> dict[int, tuple[int, int]]:
 
 
 def test_a_missing_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snf_image_helper.disk._PATIENCE", 0.0)
+    monkeypatch.setattr("snf_image_helper.disks.disk._PATIENCE", 0.0)
     with pytest.raises(GuestError, match="no disk with serial number snf-disk-0"):
         Disk.open(("snf-disk-0",))
 

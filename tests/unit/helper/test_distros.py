@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phony_guests import MUTABLE
-from snf_image_helper.distros import Distro, Family, parse_os_release
+from snf_image_helper.linux.distros import Distro, Family, parse_os_release
 from unit.helper.guest_trees import guest_in
 
 

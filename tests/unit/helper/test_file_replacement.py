@@ -22,7 +22,7 @@ pytestmark = pytest.mark.root
 PROGRAM = """
 import os, sys
 sys.path[:0] = {paths!r}
-from snf_image_helper.replacement import Replacement
+from snf_image_helper.files.replacement import Replacement
 directory = os.open(".", os.O_PATH)
 {before}
 with Replacement(directory, "file", b"new", None) as replacement:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disk import Disk
-from snf_image_helper.filesystems import grow_ext, probe
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.filesystems import grow_ext, probe
 from snf_image_helper.mounting import mounted
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks import filesystem_resize_mounted, filesystem_resize_unmounted, fix_partition_table

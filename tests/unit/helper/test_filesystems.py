@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.filesystems import FileSystem, probe, spelled
+from snf_image_helper.disks.filesystems import FileSystem, probe, spelled
 from unit.helper.disk_images import MIB, sh
 
 

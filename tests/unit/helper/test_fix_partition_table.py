@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks.fix_partition_table import TASK
 from snf_image_shared.errors import GuestError

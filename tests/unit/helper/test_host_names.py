@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from snf_image_helper.distros import Family
-from snf_image_helper.host_names import Renaming, is_host_name, places, renamed_hosts
+from snf_image_helper.linux.distros import Family
+from snf_image_helper.linux.host_names import Renaming, is_host_name, places, renamed_hosts
 
 OLD, NEW = "web1.example.com", "web2.example.org"
 RENAMING = Renaming(OLD, NEW)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper import fstab
-from snf_image_helper.cloud_init_activation import activate
-from snf_image_helper.distros import Distro
+from snf_image_helper.cloud_init.activation import activate
 from snf_image_helper.guest import READ_LIMIT
-from snf_image_helper.host_names import Renaming
+from snf_image_helper.linux.distros import Distro
+from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.network import Renderer, decide, facts_for
-from snf_image_helper.passwords import LOGIN_DEFS, Method, method_of
 from snf_image_helper.rename import rename_guest
 from snf_image_helper.tasks import assign_hostname, change_password
+from snf_image_helper.users.passwords import LOGIN_DEFS, Method, method_of
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Secrets
 from unit.helper.disk_images import Listener

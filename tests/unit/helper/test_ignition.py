@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phony_guests import PHONY
-from snf_image_helper import ignition
 from snf_image_helper.detection import detect
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.linux import ignition
 from snf_image_helper.planning import plan_for, preview
 from snf_image_helper.rename import rename_on
 from snf_image_helper.system import Ignition, IgnitionGuest, OsFamily, System, UnknownGuestError

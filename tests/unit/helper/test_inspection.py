@@ -14,9 +14,9 @@ import pytest
 
 from block_devices import loop_device
 from snf_image_helper import tasks
-from snf_image_helper.booting import boot_of
 from snf_image_helper.description import described
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.booting import boot_of
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.inspection import inspect_disk
 from snf_image_helper.problems import Problems
 from snf_image_helper.reporter import Reporter

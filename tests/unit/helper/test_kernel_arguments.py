@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.kernel_arguments import (
+from snf_image_helper.linux.kernel_arguments import (
     Arguments,
     changed,
     changed_value,

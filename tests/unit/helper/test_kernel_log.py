@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.kernel_log import messages_about
+from snf_image_helper.disks.kernel_log import messages_about
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A log in a file, which ends where the kernel's would have no more to say."""
     path = tmp_path / "kmsg"
     path.write_bytes(b"")
-    monkeypatch.setattr("snf_image_helper.kernel_log._LOG", str(path))
+    monkeypatch.setattr("snf_image_helper.disks.kernel_log._LOG", str(path))
     return path
 
 

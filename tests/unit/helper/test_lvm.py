@@ -12,8 +12,8 @@ import pytest
 
 from block_devices import loop_device
 from images.logical_volumes import lvm as run_lvm
-from snf_image_helper import lvm
 from snf_image_helper.detection import detect
+from snf_image_helper.disks import lvm
 from snf_image_helper.system import UnknownGuestError
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import MIB, Listener, attached, image, job, private_mounts, sh

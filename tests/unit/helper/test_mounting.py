@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disk import Disk
-from snf_image_helper.filesystems import probe
+from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.filesystems import probe
 from snf_image_helper.guest import Guest
-from snf_image_helper.mounting import TARGET, mounted
+from snf_image_helper.mounting import mounted
+from snf_image_helper.mounts import TARGET
 from snf_image_helper.system import OsFamily, System
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, filled, image, plant_root, private_mounts, sh

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.mounting import mounted
 from snf_image_helper.system import OsFamily, System
 from unit.helper.disk_images import Listener, filled, image, plant_root, private_mounts, sh

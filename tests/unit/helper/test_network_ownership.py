@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.services import is_started
 from snf_image_helper.network import Renderer, decide
-from snf_image_helper.services import is_started
 from snf_image_helper.tasks.configure_network import TASK
 from snf_image_shared.job import Ipv4Method, Nic
 from unit.helper.guest_trees import JOB, guest_in, perform, seen, text

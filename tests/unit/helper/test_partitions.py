@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.partitions import (
+from snf_image_helper.disks.partitions import (
     MIB,
     Change,
     Partition,

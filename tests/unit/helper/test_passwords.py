@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.passwords import (
+from snf_image_helper.users.passwords import (
     ENTROPY,
     Method,
     change_shadow,

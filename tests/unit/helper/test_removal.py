@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper import removal
-from snf_image_helper.removal import remove_tree
+from snf_image_helper.files import removal
+from snf_image_helper.files.removal import remove_tree
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import private_mounts, sh
 from unit.helper.guest_trees import guest_in

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.host_names import Renaming
+from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.rename import rename_guest
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, private_mounts, sh

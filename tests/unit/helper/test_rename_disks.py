@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.rename import rename, rename_on
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import JOB_VERSION, Action, Job

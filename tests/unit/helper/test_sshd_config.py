@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_helper.sshd_config import parse_line, settings
+from snf_image_helper.users.sshd_config import parse_line, settings
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import sh
 from unit.helper.guest_tools import GuestTools

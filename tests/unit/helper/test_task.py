@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import (
+    BSD,
     LINUX_ONLY,
+    UNIX,
+    WINDOWS,
     CloudInit,
     Requires,
     Step,
@@ -160,6 +163,19 @@ def test_a_plan_keeps_the_order_of_the_list() -> None:
     assert found.names == {"C", "B"}
 
 
+def test_of_tasks_with_one_name_a_plan_has_that_of_the_guests_family() -> None:
+    theirs = (replace(task(), families=WINDOWS), replace(task(), families=BSD), task("Beta"))
+    for system, own in ((System(OsFamily.WINDOWS, 1), theirs[0]), (System(OsFamily.NETBSD, 1), theirs[1])):
+        assert [step.task for step in plan(theirs, job(), system, mounted=False).steps] == [own, theirs[2]]
+    alien, _ = plan(theirs, job(), LINUX, mounted=False).steps
+    assert (alien.task.name, alien.quiet) == ("Alpha", True)
+
+
+def test_two_tasks_of_one_name_for_one_family_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="twice for one family"):
+        check_order(["Alpha"], [replace(task(), families=UNIX), replace(task(), families=BSD)])
+
+
 def needing(name: str, needed: str, when: Callable[[Job], bool] = lambda job: True) -> Task[list[str]]:
     return replace(task(name), requires=(Requires(needed, when),))
 
@@ -200,7 +216,7 @@ def test_a_list_in_the_order_of_its_edges_is_accepted() -> None:
         (["B", "A"], needing("B", "A"), "B must stand after A"),
         (["B"], replace(task("B"), after=("A",)), "B comes after A, which is in no list"),
         (["B"], replace(task("B"), after=("B",)), "B must stand after B"),
-        (["B", "B"], task("B"), "a task stands in the list twice"),
+        (["B", "B"], task("B"), "a name stands in the list twice"),
     ],
 )
 def test_a_list_against_its_edges_is_a_programmers_mistake(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from phony_guests import PHONY
-from snf_image_helper import immutable
-from snf_image_helper.disk import Disk
+from snf_image_helper.disks.disk import Disk
 from snf_image_helper.inspection import inspect_disk
-from snf_image_helper.planning import UnknownGuest, plan_for, unknown_guest
-from snf_image_helper.system import OsFamily, System, UnknownGuestError
+from snf_image_helper.linux import immutable
+from snf_image_helper.planning import UnknownGuest, unknown_guest
 from snf_image_shared.errors import GuestError
 from snf_image_shared.findings import Outcome, Plan
 from unit.helper.disk_images import filled, image, job, private_mounts
@@ -59,12 +57,6 @@ def test_another_word_is_an_error_that_names_the_property_and_both_words(word: s
     with pytest.raises(GuestError, match=r"^property UNKNOWN_GUEST: .* is not one of deliver, refuse$") as caught:
         unknown_guest(job(UNKNOWN_GUEST=word))
     assert str(caught.value).isprintable()
-
-
-@pytest.mark.parametrize("family", [family for family in OsFamily if family is not OsFamily.LINUX])
-def test_a_system_of_another_family_is_an_unknown_guest(family: OsFamily) -> None:
-    with pytest.raises(UnknownGuestError, match=re.escape(f"OSFAMILY {family} cannot be customised")):
-        plan_for(job(), System(family, 1))
 
 
 def test_an_inspection_foretells_the_refusal_and_its_cure(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What of the guest is mounted, in order, so that all of it is unmounted again whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from snf_image_helper.disks.filesystems import (
+    FileSystem,
+    check_writable,
+    mount,
+    mount_for_a_look,
+    repair_known_errors,
+    unmount,
+)
+from snf_image_helper.reporter import Reporter
+from snf_image_shared.errors import GuestError
+
+TARGET = "/run/snf-image/target"
+
+
+@dataclass(frozen=True)
+class Mount:
+    device: str
+    path: str
+
+
+@dataclass
+class Mounts:
+    """What is mounted, in order. The paths are the helper's, without links in them.
+
+    `repairs` lets e2fsck see to a file system in which a kernel has found errors before it is mounted, and tells of
+    journals that the kernel replays; to a guest that has lived neither is news.
+    """
+
+    report: Reporter
+    read_only: bool
+    repairs: bool
+    stack: list[Mount] = field(default_factory=list)
+
+    def add(self, system: FileSystem, path: str, options: str = "", *, at: str | None = None) -> None:
+        """Mount at `path`; `at` is another name of the same directory that nobody can exchange. Raises GuestError."""
+        if self.read_only:
+            mount_for_a_look(system.device, at or path, system.type, options)
+        else:
+            repaired = repair_known_errors(system.device, system.type) if self.repairs else ()
+            replayed = mount(system.device, at or path, system.type, options)
+            for warning in (*repaired, *replayed) if self.repairs else ():
+                self.report.warning(warning)
+        self.stack.append(Mount(system.device, path))
+        if not self.read_only:
+            check_writable(system.device, path)
+
+    def release(self) -> None:
+        """Flush and unmount all, the last one first. Raises GuestError."""
+        for done in () if self.read_only else self.stack:
+            check_writable(done.device, done.path)
+        while self.stack:
+            unmount(self.stack[-1].path)
+            self.stack.pop()
+        os.sync()
+
+    def abandon(self) -> None:
+        """Unmount what a failure left mounted; that failure is the one to tell."""
+        while self.stack:
+            left = self.stack.pop()
+            try:
+                unmount(left.path)
+            except GuestError:
+                with suppress(GuestError):
+                    unmount(left.path, lazily=True)

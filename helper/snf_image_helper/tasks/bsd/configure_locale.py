@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ConfigureLocale: the time zone."""
+
+from __future__ import annotations
+
+from snf_image_helper.guest import Guest
+from snf_image_helper.reporter import Reporter
+from snf_image_helper.task import BSD, MOUNT_IMAGE, Task
+from snf_image_shared.errors import GuestError
+from snf_image_shared.job import Job
+
+
+def configure_locale(guest: Guest, job: Job, report: Reporter) -> None:
+    raise GuestError("this version cannot do it yet")
+
+
+TASK: Task[Guest] = Task("ConfigureLocale", configure_locale, families=BSD, after=(MOUNT_IMAGE,))
