@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import pytest
 
 from snf_image_helper import tasks
 from snf_image_helper.planning import Plan, plan_for
 from snf_image_helper.system import Ignition, IgnitionGuest, OsFamily, System
-from snf_image_helper.task import MOUNT_IMAGE, UMOUNT_IMAGE, check_order
+from snf_image_helper.task import MOUNT_IMAGE, UMOUNT_IMAGE, Task, check_order
 from unit.helper.disk_images import job
 
 ORDER = tuple(
@@ -45,8 +47,8 @@ def excluded(plan: Plan) -> dict[str, str]:
 @pytest.mark.row(118)
 @pytest.mark.parametrize("name", [name for name in tasks.NAMES if name not in FIXED])
 def test_each_task_is_turned_off_alone_by_its_own_property(name: str) -> None:
-    stages = (*tasks.ON_DISK, *tasks.ON_IGNITION, *tasks.ON_GUEST, *tasks.ON_RELEASED_DISK)
-    families = {family for task in stages if task.name == name for family in task.families}
+    every: tuple[Task[Never], ...] = (*tasks.ON_DISK, *tasks.ON_IGNITION, *tasks.ON_GUEST, *tasks.ON_RELEASED_DISK)
+    families = {family for task in every if task.name == name for family in task.families}
     asked = f"EXCLUDE_TASK_{name.upper()}"
     for family in families:
         system = SET_UP if name in {task.name for task in tasks.ON_IGNITION} else System(family, 1)
