@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# libnbd's Python module is Debian's alone. Last in line, so that nothing else of Debian's takes the place of ours.
+# The Python modules of libnbd and hivex are Debian's alone. Last in line, so that nothing else of Debian's takes the place of ours.
 sys.path.append("/usr/lib/python3/dist-packages")
 
 pytest.register_assert_rewrite("leaks", "ganeti.traces", "unit.helper.network_rooms")
