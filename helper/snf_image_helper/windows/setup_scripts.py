@@ -75,7 +75,8 @@ def quoted(argument: str) -> str:
         # Before a quote they have a meaning, elsewhere they have none.
         text += "\\" * (2 * backslashes + 1 if character == '"' else backslashes) + character
         backslashes = 0
-    whole = f'"{text}{chr(92) * (2 * backslashes)}"'
+    closing = "\\" * (2 * backslashes) + '"'
+    whole = f'"{text}{closing}'
     return "".join(f"^{character}" if character in _SPECIAL else character for character in whole).replace("%", "%%")
 
 
