@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from phony_guests import debian, enterprise, fedora, immutable, independent, suse
+from phony_guests import bsd, debian, enterprise, fedora, immutable, independent, suse
 from phony_guests.tree import Entry, Kind, Phony, Sourced, named
 
-__all__ = ["IMMUTABLE", "MUTABLE", "PHONY", "Entry", "Kind", "Phony", "Sourced"]
+__all__ = ["BSD", "IMMUTABLE", "MUTABLE", "PHONY", "Entry", "Kind", "Phony", "Sourced"]
 
 MUTABLE: Mapping[str, Phony] = named(
     guest for family in (debian, fedora, enterprise, suse, independent) for guest in family.GUESTS
 )
 IMMUTABLE: Mapping[str, Phony] = named(guest for guest in immutable.GUESTS)
-PHONY: Mapping[str, Phony] = {**MUTABLE, **IMMUTABLE}
+BSD: Mapping[str, Phony] = named(guest for guest in bsd.GUESTS)
+PHONY: Mapping[str, Phony] = {**MUTABLE, **IMMUTABLE, **BSD}
