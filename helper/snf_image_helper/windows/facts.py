@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from snf_image_helper.guest import Guest
 from snf_image_helper.problems import fact
@@ -45,8 +46,9 @@ class Facts:
         return self.version < FIRST_WITH_ANSWER_FILE
 
 
+@lru_cache(maxsize=1)  # several tasks ask, and under emulation it takes seconds to go through a hive of 100 MiB
 def facts(guest: Guest) -> Facts:
-    """Read the two hives. Raises GuestError when they are damaged or miss what every Windows has."""
+    """Read the two hives, once. Raises GuestError when they are damaged or miss what every Windows has."""
     with opened(guest, HIVE_SYSTEM) as hive:
         architecture = _architecture(hive)
         running, mini = (hive.number("Setup", f"{kind}SetupInProgress") == 1 for kind in ("System", "Mini"))

@@ -26,7 +26,7 @@ HIVE_SAM = f"{CONFIG}/SAM"
 
 Value = str | int | bytes | tuple[str, ...]
 
-_SZ, _EXPAND_SZ, _DWORD, _DWORD_BE, _MULTI_SZ, _QWORD = 1, 2, 4, 5, 7, 11
+_SZ, _EXPAND_SZ, _BINARY, _DWORD, _DWORD_BE, _MULTI_SZ, _QWORD = 1, 2, 3, 4, 5, 7, 11
 _NUMBERS = {_DWORD: ("<I", 4), _DWORD_BE: (">I", 4), _QWORD: ("<Q", 8)}
 _LARGEST = 256 * 1024 * 1024  # bytes; SOFTWARE of a Windows 11 in use has 150 MiB
 _LARGEST_CHANGEABLE = 64 * 1024 * 1024  # bytes: changing needs it several times in memory; SYSTEM has 10 to 30 MiB
@@ -78,6 +78,14 @@ class Hive:
     def set_string(self, key: str, name: str, text: str, *, expand: bool = False) -> None:
         """As set_dword(), a REG_SZ, or REG_EXPAND_SZ with `expand`."""
         self._set(key, name, _EXPAND_SZ if expand else _SZ, f"{text}\0".encode("utf-16-le"))
+
+    def set_strings(self, key: str, name: str, texts: tuple[str, ...]) -> None:
+        """As set_dword(), a REG_MULTI_SZ."""
+        self._set(key, name, _MULTI_SZ, "".join(f"{text}\0" for text in (*texts, "")).encode("utf-16-le"))
+
+    def set_bytes(self, key: str, name: str, content: bytes) -> None:
+        """As set_dword(), a REG_BINARY."""
+        self._set(key, name, _BINARY, content)
 
     def _set(self, key: str, name: str, kind: int, content: bytes) -> None:
         if self._process.ask("value", _parts(key), name) != [kind, content.hex()]:
