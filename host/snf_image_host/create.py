@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
+from snf_image_host.answer_files import node_answer_file
 from snf_image_host.backends import refuse_disabled
 from snf_image_host.boot_guard import BootGuard, boot_guard
 from snf_image_host.config_url import fetched
@@ -44,7 +45,8 @@ def create(env: Mapping[str, str], root: Path) -> None:
         trace(settings, parameters, request, progress)
         refuse_disabled(settings.backends, request.image.id, kind_of(request.disks[0]))
         answer_file = _answer_file(request, settings, progress)
-        config = {JOB_FILE: job_for(request, settings, answer_file).dump()}
+        job = job_for(request, settings, answer_file, node_answer_file(settings.unattend))
+        config = {JOB_FILE: job.dump()}
         device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
         with (
             HelperVM.ready(settings) as helper_vm,

@@ -16,8 +16,10 @@ from snf_image_shared.properties import parse_properties
 _SEED = 64  # bytes of the host's randomness for the helper
 
 
-def job_for(request: Request, settings: Settings, answer_file: str | None = None) -> Job:
-    """What the helper is told; `answer_file` is in base64. Pure but for the seed."""
+def job_for(
+    request: Request, settings: Settings, answer_file: str | None = None, node_answer_file: str | None = None
+) -> Job:
+    """What the helper is told; the answer files are in base64. Pure but for the seed."""
     return Job(
         version=JOB_VERSION,
         instance=request.instance,
@@ -31,7 +33,8 @@ def job_for(request: Request, settings: Settings, answer_file: str | None = None
         },
         personality=request.personality,
         nics=request.nics,
-        secrets=replace(request.secrets, answer_file=answer_file),
+        secrets=replace(request.secrets, answer_file=answer_file, node_answer_file=node_answer_file),
+        windows_timezone=settings.windows_timezone,
         environment=request.guest_environment,
         seed=secrets.token_hex(_SEED),
         cloud_init_debug=settings.cloud_init_debug,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from snf_image_host import programs
+from snf_image_host.answer_files import check_answer_file
 from snf_image_host.windows_timezones import windows_timezone
 from snf_image_shared.errors import RequestError
 from snf_image_shared.properties import NO, YES, parse_properties
@@ -130,6 +131,7 @@ Hosts = Annotated[str, AfterValidator(_hosts)]
 Directory = Annotated[Path, AfterValidator(_absolute)]
 Program = Annotated[str, AfterValidator(_program)]
 NodeFile = Annotated[str, AfterValidator(_file)]
+AnswerFile = Annotated[NodeFile, AfterValidator(lambda path: check_answer_file(path) if path else path)]
 Timezone = Annotated[str, AfterValidator(lambda name: windows_timezone(name) or name)]
 PropertySet = Annotated[str, AfterValidator(_properties)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=7 * 86400, allow_inf_nan=False)]

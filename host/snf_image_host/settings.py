@@ -21,6 +21,7 @@ from snf_image_host.own_programs import os_directory
 from snf_image_host.setting_files import BACKENDS, Given, SettingFiles
 from snf_image_host.setting_types import (
     Accelerator,
+    AnswerFile,
     ConfigDevice,
     Directory,
     Flag,
@@ -255,12 +256,12 @@ class Settings(BaseModel):
     windows_timezone: Timezone = Field(
         default="GMT Standard Time",
         description="The time zone of Windows guests, as Windows names it; upper and lower case are the same. "
-        "Kept for a version that deploys Windows.",
+        "It is in the answer file that an image without one gets; the property TIMEZONE overrides it.",
     )
-    unattend: NodeFile = Field(
+    unattend: AnswerFile = Field(
         default="",
         description="Deprecated: an answer file on this node for Windows guests; give the OS parameter os_answer_file. "
-        "Kept for a version that deploys Windows; the file must exist.",
+        "An image that has none of its own gets this one. It must be XML as Windows takes it.",
     )
 
     run_dir: Path = Path("/run/snf-image")

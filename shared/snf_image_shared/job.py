@@ -14,7 +14,7 @@ from snf_image_shared import codec
 from snf_image_shared.errors import HelperError
 from snf_image_shared.properties import Properties
 
-JOB_VERSION = 3
+JOB_VERSION = 4
 JOB_FILE = "job.json"
 FLOPPY_LABEL = "SNFIMAGE"
 
@@ -100,7 +100,8 @@ class PersonalityFile:
 class Secrets:
     """What no log, message or argument list may ever show. None is "not given", "" is "given, and empty".
 
-    `answer_file` is the content of a Windows answer file in base64, `product_key` goes into it.
+    `answer_file` is the content of the user's Windows answer file in base64, `node_answer_file` that of the node's, for
+    images that have none; `product_key` goes into either.
     """
 
     password: str | None = None
@@ -109,6 +110,7 @@ class Secrets:
     cloud_userdata: str | None = None
     product_key: str | None = None
     answer_file: str | None = None
+    node_answer_file: str | None = None
 
     def __repr__(self) -> str:
         return "Secrets(...)"
@@ -121,8 +123,9 @@ class Job:
     An INSPECT has the first disk alone in its VM, however many are named.
     `hostname` is what the guest is to be called: the instance's name, unless the user gave another. For a RENAME
     `old_hostname` is what it is called if nobody changed it by hand; `image_format` is "" then.
-    `environment` is what custom tasks see besides the properties (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal
-    randomness of the host: what the helper generates must not depend on the entropy of a VM a second old.
+    `windows_timezone` is the node's, as Windows names it. `environment` is what custom tasks see besides the properties
+    (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal randomness of the host: what the helper generates must not depend
+    on the entropy of a VM a second old.
     """
 
     version: int
@@ -136,6 +139,7 @@ class Job:
     personality: tuple[PersonalityFile, ...] = field(default=(), repr=False)
     nics: tuple[Nic, ...] = ()
     secrets: Secrets = field(default_factory=Secrets)
+    windows_timezone: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     seed: str = field(default="", repr=False)
     cloud_init_debug: bool = False

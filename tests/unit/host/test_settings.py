@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from provider import Instance
+from snf_image_host.answer_files import node_answer_file
 from snf_image_host.assignments import parse_assignments
 from snf_image_host.ganeti import Request
 from snf_image_host.jobs import job_for
@@ -231,14 +233,55 @@ def test_what_is_secret_is_an_os_parameter() -> None:
     assert {"IMG_PASSWD", "IMG_PASSWD_HASH", "AUTH_KEYS", "CLOUD_USERDATA", "CONFIG_URL"} < SECRET_PARAMETERS
 
 
+ANSWERS = '<unattend xmlns="urn:schemas-microsoft-com:unattend"/>'
+
+
 @pytest.mark.row(40)
 def test_an_answer_file_of_the_node_is_kept_and_deprecated(tmp_path: Path) -> None:
     answers = tmp_path / "unattend.xml"
-    answers.touch()
+    answers.write_text(ANSWERS)
     settings = load(tmp_path, main=f"UNATTEND={answers}")
     assert settings.unattend == str(answers)
     (warning,) = settings.warnings
     assert warning.startswith(f"{tmp_path / MAIN}, line 1: UNATTEND is deprecated; ")
+
+
+@pytest.mark.row(40)
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "is no XML: no element found"),
+        (ANSWERS.replace("/>", ">"), "is no XML: no element found"),
+        (
+            "<unattend/>",
+            "is no answer file: its outermost element is not unattend of urn:schemas-microsoft-com",
+        ),
+        (f"<!DOCTYPE unattend>{ANSWERS}", "has a document type declaration (DOCTYPE), which no answer file needs"),
+        (f"{ANSWERS}{' ' * (1 << 20)}", "is larger than 1048576 bytes, which no answer file is"),
+    ],
+    ids=["empty", "cut", "another-root", "doctype", "large"],
+)
+def test_an_answer_file_of_the_node_that_is_none_is_refused(tmp_path: Path, content: str, fault: str) -> None:
+    answers = tmp_path / "unattend.xml"
+    answers.write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, main=f"UNATTEND={answers}")
+    assert f"line 1: UNATTEND: '{answers}' {fault}" in str(caught.value)
+
+
+@pytest.mark.row(39)
+@pytest.mark.row(40)
+def test_time_zone_and_answer_file_of_the_node_reach_the_job(tmp_path: Path) -> None:
+    answers = tmp_path / "unattend.xml"
+    answers.write_text(ANSWERS, "utf-16")
+    settings = load(tmp_path, main=f"UNATTEND={answers}\nWINDOWS_TIMEZONE='w. europe standard TIME'")
+    parameters = {"IMG_ID": "x", "IMG_FORMAT": "diskdump"}
+    request = Request.from_environment(
+        Instance("vm1.example.com", (Path("/dev/null"),)).environment(), settings, parameters
+    )
+    job = job_for(request, settings, None, node_answer_file(settings.unattend))
+    assert job.windows_timezone == "W. Europe Standard Time"
+    assert base64.b64decode(job.secrets.node_answer_file or "").decode("utf-16") == ANSWERS
 
 
 @pytest.mark.row(39)
