@@ -152,7 +152,7 @@ def _root_property(text: str | None, disk: Disk) -> int | None:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else -1
     numbers = [item.number for item in disk.places()]
     if number not in numbers:
-        what = disk.table.numbers if disk.table else f"{WHOLE_DISK}, as it has no partition table"
+        what = disk.numbers if disk.table else f"{WHOLE_DISK}, as it has no partition table"
         raise GuestError(
             f"property ROOT_PARTITION: {text[:40]!r} is not the number of a partition of the image ({what})"
         )

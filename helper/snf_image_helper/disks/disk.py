@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from snf_image_helper.disks import disklabel
+from snf_image_helper.disks.disklabel import Labelled, Slice
 from snf_image_helper.disks.filesystems import probe
 from snf_image_helper.disks.partitions import Partition, PartitionTable, TableKind, check, parse_sfdisk
 from snf_image_helper.system import WHOLE_DISK, System, UnknownGuestError
@@ -31,20 +33,27 @@ _BLKSSZGET = 0x1268
 _BLKPG = 0x1269
 _ADD, _DELETE, _RESIZE = 1, 2, 3
 _SECTOR = 512  # sysfs counts in these whatever the disk does
+_LABEL_SECTORS = (disklabel.LABEL_OFFSET + disklabel.LONGEST) // disklabel.SECTOR
 _CONTAINER = 1024  # bytes, if not a sector: the kernel's node of an extended partition, so that nobody writes into it
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something can lie: a partition, or a whole disk, whose number is WHOLE_DISK and `partition` is None."""
+    """Where something can lie: a partition, or a whole disk, whose number is WHOLE_DISK and `partition` is None.
+
+    A `slice` of a BSD's disklabel has as `partition` nothing but its number and its extent.
+    """
 
     number: int
     device: str
     partition: Partition | None = None
+    slice: Slice | None = None
 
     @property
     def name(self) -> str:
         """What it is called in a message."""
+        if self.slice:
+            return f"partition {self.number} ({self.slice.letter} of the disklabel)"
         return f"partition {self.number}" if self.partition else "the disk"
 
 
@@ -63,6 +72,7 @@ class Disk:
         self.sectors = size // self.sector_size
         self._table: PartitionTable | None = None
         self._table_read = False
+        self._labels: tuple[Labelled, ...] | None = None
 
     @classmethod
     def open(cls, serials: tuple[str, ...]) -> Disk:
@@ -108,21 +118,49 @@ class Disk:
     def places(self) -> tuple[Place, ...]:
         """Where file systems can lie: the partitions but for a container, or the whole disk when it has no table.
 
-        Raises GuestError as require_table() does for a table that cannot be.
+        A partition with a disklabel is one, its slices take its place. They are numbered as the kernel does in an msdos
+        table, and in a GPT by the same rule, where the kernel sees none: from 5 upward, or from the number after the
+        highest of the table. Raises GuestError as require_table() and labels do for what cannot be.
         """
         if self.table is None:
             return (Place(WHOLE_DISK, self.device),)
-        partitions = [item for item in self.require_table().partitions if not item.is_extended]
-        return tuple(Place(item.number, self.node(item.number), item) for item in partitions)
+        table = self.require_table()
+        slices = {number: item for found in self.labels for number, item in found.slices.items()}
+        labelled = {found.parent.number for found in self.labels}
+        found = {
+            item.number: Place(item.number, self.node(item.number), item)
+            for item in table.partitions
+            if not item.is_extended and item.number not in labelled
+        }
+        found |= {
+            number: Place(number, self.node(number), Partition(number, item.start, item.size, ""), item)
+            for number, item in slices.items()
+        }
+        return tuple(found[number] for number in sorted(found))
+
+    @property
+    def labels(self) -> tuple[Labelled, ...]:
+        """The BSD disklabels in the partitions, read once until reload(). Raises GuestError for one that cannot be."""
+        if self._labels is None:
+            self._labels = self._read_labels()
+        return self._labels
 
     def partition_device(self, number: int) -> str:
         """The device node of a partition. Raises GuestError when the table has no such partition."""
         if number == WHOLE_DISK and self.table is None:
             return self.device
-        table = self.require_table()
-        if table.partition(number) is None:
-            raise GuestError(f"there is no partition {number} on the image's disk (there are {table.numbers})")
+        if self.require_table().partition(number) is None and self.place(number) is None:
+            raise GuestError(f"there is no partition {number} on the image's disk (there are {self.numbers})")
         return self.node(number)
+
+    def place(self, number: int) -> Place | None:
+        """The place of that number, if there is one. Raises GuestError as places() does."""
+        return next((item for item in self.places() if item.number == number), None)
+
+    @property
+    def numbers(self) -> str:
+        """The numbers of the places for a message, "1, 2, 5". Raises GuestError as places() does."""
+        return ", ".join(str(item.number) for item in self.places()) or "none"
 
     def node(self, number: int) -> str:
         """What the kernel calls a partition of that number, whether there is one or not."""
@@ -134,12 +172,32 @@ class Disk:
         The answer is None when there is no table. Raises GuestError as require_table() does for one that cannot be.
         """
         self._table_read = False
+        self._labels = None
         table = None if self.table is None else self.require_table()
-        partitions = table.partitions if table else ()
+        places = [place.partition for place in self.places() if place.partition]
+        containers = [item for item in table.partitions if item.is_extended] if table else []
+        partitions = (*containers, *places)
         _tell_kernel(self.device, self.sector_size, partitions)
         for partition in partitions:
             _wait_for(self.node(partition.number))
         return table
+
+    def _read_labels(self) -> tuple[Labelled, ...]:
+        table = self.table
+        if table is None or self.sector_size != disklabel.SECTOR:
+            return ()
+        found = []
+        number = disklabel.first_number(tuple(item.number for item in table.partitions))
+        with Path(self.device).open("rb") as file:
+            for parent in table.partitions:
+                file.seek(parent.start * self.sector_size + disklabel.LABEL_OFFSET)
+                raw = file.read(disklabel.LONGEST) if _may_have_label(table, parent) else b""
+                if disklabel.has_label(raw):
+                    label = disklabel.parse(raw, parent)
+                    disklabel.check(label, parent)
+                    slices, number = disklabel.numbered(label, parent, number)
+                    found.append(Labelled(parent, label, slices))
+        return tuple(found)
 
 
 def _serial_numbers() -> dict[str, str]:
@@ -213,6 +271,11 @@ def _refuse_ambiguous(device: str, table: PartitionTable, sector_size: int) -> N
         )
 
 
+def _may_have_label(table: PartitionTable, partition: Partition) -> bool:
+    """As block/partitions/msdos.c, whose second pass goes over the primary partitions alone."""
+    return partition.type in disklabel.PARENTS and not table.is_logical(partition) and partition.size > _LABEL_SECTORS
+
+
 @dataclass(frozen=True)
 class _Extent:
     """Where a partition lies, in bytes."""
@@ -222,9 +285,10 @@ class _Extent:
 
 
 def _tell_kernel(device: str, sector_size: int, partitions: tuple[Partition, ...]) -> None:
-    """Make the kernel's partitions those of the table.
+    """Make the kernel's partitions those of the table, with slices in place of the partition that they lie in.
 
-    Not BLKRRPART: it fails as soon as one partition is in use, and lets the kernel's own parsers find nested tables.
+    Not BLKRRPART: it fails as soon as one partition is in use, and lets the kernel's own parsers find nested tables,
+    that overlap with the partition around them, which BLKPG does not allow.
     """
     wanted = {
         item.number: _Extent(

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What fills a disk that is larger than its image: the last partition, or the disk itself where there are none."""
+"""What fills a disk that is larger than its image: the last partition, or the disk itself where there are none.
+
+Of a BSD with a disklabel it is the last slice, whatever part of the system lies there: all of the label is the BSD's.
+"""
 
 from __future__ import annotations
 
 from snf_image_helper.disks import lvm
 from snf_image_helper.disks.disk import Disk, Place
+from snf_image_helper.disks.disklabel import Labelled
+from snf_image_helper.disks.disklabel_growth import last_slice
 from snf_image_helper.disks.filesystems import probe
 from snf_image_helper.disks.partitions import SwapPartition, growing
 from snf_image_helper.system import WHOLE_DISK
@@ -15,6 +20,9 @@ def filling(disk: Disk, swap: SwapPartition | None) -> Place | None:
 
     The last one, if it is the root's or what the root lies on: whatever else an image keeps at its end stays.
     """
+    if found := label_of_root(disk):
+        own = last_slice(found)
+        return next((place for place in disk.places() if own and place.slice == own), None)
     last = _last(disk, swap)
     return last if last and _is_roots(disk, last) else None
 
@@ -25,6 +33,12 @@ def why_it_stays(disk: Disk, swap: SwapPartition | None) -> str:
     if last is None or _is_roots(disk, last):
         return ""
     return probe([last.device])[last.device].type or "nothing known"
+
+
+def label_of_root(disk: Disk) -> Labelled | None:
+    """The disklabel of which the root is a slice, if it is one. Raises GuestError."""
+    number = disk.system.root_partition if disk.system else None
+    return next((found for found in disk.labels if number in found.slices), None)
 
 
 def root_volume(disk: Disk, place: Place) -> tuple[lvm.Group, lvm.Volume] | None:

@@ -77,7 +77,7 @@ class Volumes:
     def _numbered(self, number: int) -> FileSystem:
         place = next((item for item in self.places if item.number == number), None)
         if place is None:
-            numbers = self.disk.table.numbers if self.disk.table else "the disk has no partition table"
+            numbers = self.disk.numbers if self.disk.table else "the disk has no partition table"
             raise GuestError(f"there is no partition {number} (there are {numbers})")
         return self._mountable(place.device, place.name)
 

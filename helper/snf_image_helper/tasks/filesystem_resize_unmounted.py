@@ -16,7 +16,7 @@ from snf_image_helper.task import CloudInit, Task
 from snf_image_helper.tasks.fix_partition_table import asked_swap
 from snf_image_shared.job import Job
 
-_GROWN_LATER = frozenset({"xfs", "btrfs", "ntfs"})
+_GROWN_LATER = frozenset({"xfs", "btrfs", "ntfs", "ufs"})  # the last by its own system, which alone has the tool
 
 
 def resize_unmounted(disk: Disk, job: Job, report: Reporter) -> None:

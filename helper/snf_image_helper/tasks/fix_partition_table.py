@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from snf_image_helper.disks.disk import Disk
-from snf_image_helper.disks.growth import why_it_stays
+from snf_image_helper.disks.disklabel_writing import grow_label
+from snf_image_helper.disks.growth import label_of_root, why_it_stays
 from snf_image_helper.disks.partition_writing import append, move_backup, resize
-from snf_image_helper.disks.partitions import SwapPartition, differences, grown, parse_swap
+from snf_image_helper.disks.partitions import SwapPartition, TableKind, differences, grown, parse_swap
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.task import CloudInit, Task
+from snf_image_helper.system import System
+from snf_image_helper.task import BSD, CloudInit, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
@@ -27,6 +29,15 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     Raises GuestError for a table that cannot be right, and when the result is not the one intended.
     """
     swap = asked_swap(job)
+    if disk.system is not None and disk.system.family in BSD:
+        if swap is not None:
+            report.warning(
+                f"property SWAP: {swap.number}:{swap.mib} makes a partition on Linux alone; on {disk.system.family} "
+                "the image's own swap, or the letter of another disk, is what it swaps on"
+            )
+            swap = None
+        if _has_label(disk, disk.system, report):
+            return
     if disk.table is None and disk.system is not None:
         if swap is not None:
             raise GuestError(
@@ -52,6 +63,21 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
         raise GuestError(f"the partition table was not written as intended: {problems[0]}")
 
 
+def _has_label(disk: Disk, system: System, report: Reporter) -> bool:
+    """Grow a BSD whose root is in a disklabel; False for one that has a partition of a GPT to itself."""
+    found = label_of_root(disk)
+    if found is None:
+        if disk.table is not None and disk.table.kind is TableKind.DOS:
+            raise GuestError(
+                f"there is no disklabel in the msdos partition of {system.family} that property ROOT_PARTITION or "
+                "its type leads to; publish the image with one, or with a GPT"
+            )
+        return False
+    for warning in grow_label(disk, found):
+        report.warning(warning)
+    return True
+
+
 def _skip(job: Job) -> str | None:
     asked_swap(job)
     return None
@@ -62,5 +88,5 @@ TASK: Task[Disk] = Task(
     fix_partition_table,
     cloud_init=CloudInit.OFF,
     skip=_skip,
-    decides="grows the last partition if the root lies on it",
+    decides="grows the last partition if the root lies on it, and in a BSD's disklabel the last slice",
 )
