@@ -7,6 +7,7 @@ of JSON, and has limits of memory and time.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -22,8 +23,8 @@ from snf_image_shared.errors import GuestError
 _PATIENCE = 120.0  # seconds for one answer: under emulation a hive of 100 MiB is read in a fifth of it
 _MEMORY = 256 * 1024 * 1024  # bytes beside what the parent has and the hive itself
 _LONGEST = 32 * 1024 * 1024  # bytes of an answer
-_LARGEST_VALUE = 1024 * 1024  # bytes, as RegSetValueEx allows in the standard format
-_MOST_NAMES = 65536
+_LARGEST_VALUE = 512 * 1024  # bytes; what is read here is a line of text or a number
+_MOST_NAMES = 16384
 
 
 class HiveProcess:
@@ -118,7 +119,8 @@ def _limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CPU, (int(_PATIENCE), int(_PATIENCE)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Died of it, a child says nothing on the console.
+    # A child that dies says nothing on the console: its parent does.
+    faulthandler.disable()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
 
@@ -147,9 +149,10 @@ class _Hive:
         node = self._node(path)
         if node is None:
             return None
-        if self._hive.node_nr_children(node) > _MOST_NAMES:
+        children = self._hive.node_children(node)
+        if len(children) > _MOST_NAMES:
             raise ValueError("a key has too many subkeys")
-        return [self._hive.node_name(child) for child in self._hive.node_children(node)]
+        return [self._hive.node_name(child) for child in children]
 
     def write(self, path: list[str], name: str, kind: int, content: str) -> None:
         """Set a value; missing keys are made."""
