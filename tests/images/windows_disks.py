@@ -116,7 +116,7 @@ def _laid_out(*pieces: tuple[Role, int], start: int = SECTORS_PER_MIB) -> Window
 
 # Where XP and 2003 begin: behind the first track of 63 sectors. Vista and later align to a MiB.
 _FIRST_TRACK = 63
-_C_MIB = 128
+_C_MIB = 64
 _GPT = ((Role.EFI_SYSTEM, 100), (Role.MICROSOFT_RESERVED, 16), (Role.WINDOWS, _C_MIB))
 _MBR = ((Role.SYSTEM_RESERVED, 100), (Role.WINDOWS, _C_MIB))
 

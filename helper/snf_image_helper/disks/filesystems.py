@@ -8,9 +8,11 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from snf_image_helper.disks import ntfs
 from snf_image_helper.disks.checking import finding, first_finding
 from snf_image_helper.disks.kernel_log import messages_about
 from snf_image_shared.errors import GuestError
@@ -77,6 +79,8 @@ def spelled(label: str) -> str:
 
 def mount(device: str, target: str, kind: str, options: str = "") -> tuple[str, ...]:
     """Mount read-write, without device nodes and set-uid; the answer are warnings. Raises GuestError."""
+    if kind == ntfs.NTFS:
+        return ntfs.mount(device, target)
     with messages_about(device) as messages:
         _mount(device, target, kind, _MS_NODEV | _MS_NOSUID, options)
         replayed = any(_REPLAYED.search(line) for line in messages.read())
@@ -108,6 +112,9 @@ def refuse_errors(device: str) -> None:
 
 def mount_for_a_look(device: str, target: str, kind: str, options: str = "") -> None:
     """Mount read-only without touching the device. Raises GuestError."""
+    if kind == ntfs.NTFS:
+        ntfs.mount_for_a_look(device, target)
+        return
     joined = ",".join(filter(None, (_LOOK.get(kind), options)))
     _mount(device, target, kind, _MS_RDONLY | _MS_NODEV | _MS_NOSUID | _MS_NOEXEC, joined)
 
@@ -115,9 +122,10 @@ def mount_for_a_look(device: str, target: str, kind: str, options: str = "") -> 
 def unmount(target: str, *, lazily: bool = False) -> None:
     """Unmount and flush what is mounted at `target`; `lazily` only takes it out of sight. Raises GuestError."""
     flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazily else 0)
-    if _libc().umount2(os.fsencode(target), flags):
-        reason = os.strerror(ctypes.get_errno())
-        raise GuestError(f"{target} cannot be unmounted ({reason}); does a custom task leave programs running?")
+    with nullcontext() if lazily else ntfs.waited_for(target):
+        if _libc().umount2(os.fsencode(target), flags):
+            reason = os.strerror(ctypes.get_errno())
+            raise GuestError(f"{target} cannot be unmounted ({reason}); does a custom task leave programs running?")
 
 
 def grow_ext(device: str, *, durable: bool) -> tuple[str, ...]:

@@ -1,16 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Mounts the system volume of a Windows guest."""
+"""Mounts the system volume of a Windows guest, and that alone: what else is on the disk is not for its tasks."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from snf_image_helper.disks import ntfs
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.volumes import Volumes
 from snf_image_helper.guest import Guest
-from snf_image_helper.mounts import Mounts
+from snf_image_helper.mounts import TARGET, Mounts
 from snf_image_helper.system import System
+from snf_image_helper.windows.places import CONFIG
 from snf_image_shared.errors import GuestError
+
+BITLOCKER = "BitLocker"  # what blkid calls it, with Device Encryption, and with a protection that is suspended
 
 
 def mount_windows(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, only: frozenset[str] | None) -> Guest:
-    """As mount_linux(). Raises GuestError."""
-    raise GuestError(f"OSFAMILY {system.family} cannot be mounted by this version")
+    """Mount C:. Raises GuestError for what cannot be it, or is not safe to write to."""
+    device = disk.partition_device(system.root_partition)
+    called = volumes.called(device)
+    found = volumes.systems[device]
+    if found.type == BITLOCKER:
+        raise GuestError(why_locked(called))
+    if found.type != ntfs.NTFS:
+        raise GuestError(f"{called} holds {found.type or 'no known file system'} and no NTFS; correct ROOT_PARTITION")
+    Path(TARGET).mkdir(parents=True, exist_ok=True)
+    mounts.add(found, TARGET)
+    guest = Guest(TARGET, disk, system)
+    try:
+        if not guest.is_dir(CONFIG):
+            raise GuestError(f"{called} has no directory {CONFIG}, so it is not C:; correct ROOT_PARTITION")
+    except BaseException:
+        guest.close()
+        raise
+    guest.mounts["/"] = device
+    return guest
+
+
+def why_locked(called: str) -> str:
+    """Why a volume with BitLocker is not entered, and the cure."""
+    return (
+        f"{called} is encrypted with BitLocker (or Device Encryption); run manage-bde -off C: in the image, wait until "
+        "manage-bde -status says that it is fully decrypted, and publish it anew"
+    )
