@@ -61,4 +61,4 @@ def cache() -> Path:
 @pytest.fixture(scope="session")
 def provider(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Provider:
     """The provider installed by `make install` below a directory of its own, with the helper image of the cache."""
-    return Provider.install(tmp_path_factory.mktemp("installed"), cache / "helper")
+    return Provider.install(tmp_path_factory.mktemp("installed"), cache)

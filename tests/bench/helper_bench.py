@@ -64,7 +64,7 @@ def measure(cache: Path, rounds: int, table: Table) -> None:
         floor_initrd.write_bytes(
             (cache / "helper/initrd").read_bytes() + cpio.archive({"init": cpio.file(FLOOR_INIT, 0o755)})
         )
-        provider = Provider.install(scratch / "installed", cache / "helper")
+        provider = Provider.install(scratch / "installed", cache)
         shutil.copy(image, provider.images / "bench.diskdump")
         for _ in range(rounds):
             disk = _deployable(image, scratch / "disk")
