@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# The Python modules of libnbd and hivex are Debian's alone. Last in line, so that nothing else of Debian's takes the place of ours.
+# Only Debian has the modules of libnbd and hivex. Last in line, so that nothing else of its takes the place of ours.
 sys.path.append("/usr/lib/python3/dist-packages")
 
 pytest.register_assert_rewrite("leaks", "ganeti.traces", "unit.helper.network_rooms")

@@ -145,7 +145,7 @@ class Provider:
 
 @functools.cache
 def _installed(cache: Path) -> Path:
-    """What `make install` leaves of the code as it is now, anywhere below `cache`: pip would take its time every time."""
+    """What `make install` leaves of the code as it is now, kept in `cache`: pip takes its time every time."""
     files = [path for name in _INSTALLED for path in (PROJECT / name, *(PROJECT / name).rglob("*")) if path.is_file()]
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(path for path in files if "__pycache__" not in path.parts):

@@ -19,15 +19,15 @@ def installer(destdir: Path, *options: str) -> list[str]:
     return [sys.executable, program, "--destdir", str(destdir), "--prefix", "/usr/local", *options]
 
 
-def install(destdir: Path) -> None:
-    subprocess.run(installer(destdir), check=True, stdout=subprocess.DEVNULL)
+def install(destdir: Path, *options: str) -> None:
+    subprocess.run(installer(destdir, *options), check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where it was installed twice, with settings of an administrator and leavings of an older build in between."""
     destdir = tmp_path_factory.mktemp("with a blank")
-    install(destdir)
+    install(destdir, "--without-requirements")
     (destdir / "etc/snf-image/snf-image.conf").write_text("HELPER_MEMORY=1024\n")
     left_over = PROJECT / "build/lib/snf_image_host/left_over.py"
     left_over.parent.mkdir(parents=True, exist_ok=True)
