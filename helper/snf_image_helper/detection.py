@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snf_image_helper.bsd import roots as bsd
 from snf_image_helper.disks import lvm
 from snf_image_helper.disks.disk import Disk, Place
 from snf_image_helper.disks.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
@@ -43,15 +44,8 @@ _LINUX_ROOTS = frozenset(
     }
 )
 _LINUX_DATA = frozenset({"83", "0FC63DAF-8483-4772-8E79-3D69D8477DE4"})
-_BSD = {
-    "a5": OsFamily.FREEBSD,
-    "a6": OsFamily.OPENBSD,
-    "a9": OsFamily.NETBSD,
-    "516E7CB6-6ECF-11D6-8FF8-00022D09712B": OsFamily.FREEBSD,
-    "824CC7A0-36A8-11E3-890A-952519AD3F61": OsFamily.OPENBSD,
-    "49F48D5A-B10E-11DC-B99B-0019D1879648": OsFamily.NETBSD,
-}
 _WINDOWS_DATA = frozenset({"7", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"})
+_ALIEN = frozenset({"ntfs", "ufs"})  # no Linux lies there, though they can be mounted
 # What blkid calls things that hold a system which cannot be reached from here.
 _LOCKED = {
     "crypto_LUKS": "encrypted with LUKS",
@@ -175,7 +169,8 @@ class _Search:
         Then that is believed, unless tasks are to change its files (`is_mounted`) and it has none that they could.
         """
         told = self.places[0] if family is not None and is_told and self._type(self.places[0]) not in _LOCKED else None
-        if told and family and (family is not OsFamily.LINUX or not is_mounted):
+        is_zfs = family is OsFamily.FREEBSD and bsd.on_zfs(self.places[:1]) is not None
+        if told and family and (not is_mounted or (family is not OsFamily.LINUX and not is_zfs)):
             return System(family, told.number)
         if family in {None, OsFamily.LINUX} and (found := self._linux(is_told=told is not None)):
             return found
@@ -185,9 +180,33 @@ class _Search:
             guess = _foreign_family(place, self.on[place.device])
             if guess is not None and family in {None, guess, _legacy(guess)}:
                 return System(family or guess, place.number)
+        if found := self._bsd(family, is_mounted=is_mounted):
+            return found
         if self.damaged:
             raise GuestError(f"no operating system is recognised, and a file system cannot be read: {self.damaged[0]}")
         raise UnknownGuestError(self._nothing_found())
+
+    def _bsd(self, family: OsFamily | None, *, is_mounted: bool) -> System | None:
+        """A BSD, whose types of partitions say what it is; of several places, the one with a root in it.
+
+        Raises ZfsRootError for a FreeBSD whose files are to be changed and cannot be.
+        """
+        mine = {place.number for place in self.places}
+        found = [item for item in bsd.roots(self.disk) if item[0].number in mine and family in {None, item[1]}]
+        found = found if len(found) == 1 else [item for item in found if self._has_fstab(item[0])] or found
+        if found:
+            return System(found[0][1], found[0][0].number)
+        number = bsd.on_zfs(self.places) if family in {None, OsFamily.FREEBSD} else None
+        if number is not None and is_mounted:
+            raise bsd.ZfsRootError(number)
+        return System(OsFamily.FREEBSD, number) if number is not None else None
+
+    def _has_fstab(self, place: Place) -> bool:
+        try:
+            with looked_at(place.device, self._type(place)) as directory:
+                return immutable.exists(directory, "/etc/fstab")
+        except GuestError:  # a helper without UFS
+            return False
 
     @property
     def _layout(self) -> immutable.Layout:
@@ -243,7 +262,7 @@ class _Search:
 
         Raises UnknownGuestError for one that cannot be customised.
         """
-        if system.type not in MOUNTABLE:
+        if system.type not in MOUNTABLE or system.type in _ALIEN:
             return None
         try:
             with _look(system) as directory:
@@ -303,7 +322,7 @@ def _foreign_family(place: Place, system: FileSystem) -> OsFamily | None:
     kind = place.partition.type if place.partition else ""
     if kind in _WINDOWS_DATA and system.type == "ntfs":
         return OsFamily.WINDOWS
-    return _BSD.get(kind)
+    return None
 
 
 def _legacy(family: OsFamily) -> OsFamily:

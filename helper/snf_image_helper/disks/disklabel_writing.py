@@ -75,7 +75,7 @@ def _check(disk: Disk, change: LabelChange) -> None:
 
 def _why_not(found: Labelled, change: LabelChange) -> tuple[str, ...]:
     last = max(found.label.own(found.parent), key=lambda item: item.start, default=None)
-    if change.parent == found.parent or change.grown or last is None:
+    if last is None or last_slice(found) or last.end == change.parent.end:
         return ()
-    why = "" if last_slice(found) else f" ({last.kind_name}), is the last one and is never grown"
-    return (f"partition {last.letter} of the disklabel{why}: the new space stays unused",)
+    said = f"partition {last.letter} of the disklabel ({last.kind_name}) is the last one and is never grown"
+    return (f"{said}: the new space stays unused",)
