@@ -18,22 +18,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snf_image_helper_builder import code
-from snf_image_helper_builder.debian import KEYRING, Archive, bootstrap, find_archive
+from snf_image_helper_builder.debian import KEYRING, Archive, Selection, bootstrap, find_archive
 from snf_image_helper_builder.initrd import START, Root, initrd, script
 from snf_image_helper_builder.kernel import write_bootable_kernel
 from snf_image_helper_builder.recipe import Recipe, digest
 from snf_image_helper_builder.replacement import locked, remove_stale, replacement
 from snf_image_helper_builder.tree import (
     compile_python,
+    index_modules,
     kernel_release,
     make_erofs,
     package_versions,
     prune,
     settle_modules,
 )
+from snf_image_helper_builder.ufs_module import PLACE, Kernel, ufs_module
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError, DiskError
 from snf_image_shared.manifest import MANIFEST, PARTS, Manifest, Part
+from snf_image_shared.process import ProcessError
 
 Say = Callable[[str], None]
 
@@ -42,18 +45,24 @@ _PROGRAMS = {"mmdebstrap": "mmdebstrap", "mkfs.erofs": "erofs-utils", "zstd": "z
 _OF_A_HELPER = re.compile(r"manifest\.json|version|packages|kernel|initrd|image|vmlinuz-.*|initrd\.img-.*", re.DOTALL)
 _MIB = 1 << 20
 _ROOT_NEEDS = 1000 * _MIB
+_WORKSHOP_NEEDS = 900 * _MIB  # the compiler and the kernel's source, while the module for UFS is made
+_UFS = "ufs"  # a file beside the cached root which says that its kernel writes UFS
 _HELPER_NEEDS = 250 * _MIB
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. `env` goes to mmdebstrap: proxies. Directories are absolute."""
+    """What is asked for. `env` goes to mmdebstrap: proxies. Directories are absolute.
+
+    `ufs`: with or without the module that writes UFS; None for with it, if it can be made.
+    """
 
     destination: Path
     cache: Path
     mirror: str
     suite: str
     force: bool = False
+    ufs: bool | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -62,19 +71,20 @@ def update(order: Order, say: Say) -> bool:
 
     Raises SnfImageError or OSError, and then the old helper is as it was.
     """
-    recipe, files = Recipe(order.suite), code.packages()
+    recipe, files = Recipe(order.suite, ufs=order.ufs is not False), code.packages()
     key = inputs(recipe, files)
-    if not order.force and is_current(order.destination, key):
+    if not order.force and is_current(order.destination, key, ufs=order.ufs):
         return False
     require(order)
     with held(order.cache, say), held(order.destination.parent, say):
-        if not order.force and is_current(order.destination, key):
+        if not order.force and is_current(order.destination, key, ufs=order.ufs):
             return False
         _require_ours(order.cache)
         remove_stale(order.cache / "root-*")
         remove_stale(order.destination)
         base = order.cache / f"root-{recipe.key()[:16]}"
-        if order.force or not (base / "complete").exists():
+        complete = (base / "complete").exists() and (not order.ufs or (base / _UFS).exists())
+        if order.force or not complete:
             _build_root(order, recipe, base, say)
         else:
             say(f"using the Debian root in {base}")
@@ -89,14 +99,14 @@ def inputs(recipe: Recipe, files: Mapping[str, bytes]) -> str:
     return digest([recipe.key(), __version__, code.fingerprint(files), script(recipe.root_fs, []), START])
 
 
-def is_current(destination: Path, key: str) -> bool:
-    """Whether a complete helper made from these inputs is there; sizes only."""
+def is_current(destination: Path, key: str, *, ufs: bool | None = None) -> bool:
+    """Whether a complete helper made from these inputs is there; sizes only. With `ufs` it must write UFS."""
     try:
         manifest = Manifest.load(destination)
         manifest.check(destination, deep=False)
     except ConfigurationError:
         return False
-    return manifest.inputs == key
+    return manifest.inputs == key and (manifest.ufs or not ufs)
 
 
 def require(order: Order) -> None:
@@ -152,36 +162,55 @@ def held(directory: Path, say: Say) -> Iterator[None]:
 
 
 def _build_root(order: Order, recipe: Recipe, base: Path, say: Say) -> None:
-    require_room(order.cache, _ROOT_NEEDS, "--cache")
+    require_room(order.cache, _ROOT_NEEDS + (_WORKSHOP_NEEDS if recipe.ufs else 0), "--cache")
     archive = find_archive(order.mirror, order.suite)
     if archive.security is None:
         say(f"warning: {archive.mirror}-security does not answer: the helper gets no security updates")
     say(f"building a Debian {order.suite} root from {archive.mirror}: one or two minutes")
     with replacement(base, 0o700) as new:
-        _fill_root(archive, recipe, new, (order.env, say))
+        _fill_root(archive, recipe, new, (order, say))
     for old in order.cache.glob("root-*"):
         if old != base:
             shutil.rmtree(old)
 
 
-def _fill_root(archive: Archive, recipe: Recipe, new: Path, how: tuple[Mapping[str, str], Say]) -> None:
-    env, say = how
+def _fill_root(archive: Archive, recipe: Recipe, new: Path, how: tuple[Order, Say]) -> None:
+    order, say = how
     tree = new / "tree"
     tree.mkdir(mode=0o755)
-    bootstrap(archive, recipe, tree, env, say)
+    bootstrap(archive, Selection(recipe.packages, recipe.not_unpacked), tree, order.env, say)
     release = kernel_release(tree)
     say(f"extracting the kernel {release}")
     if not write_bootable_kernel(tree / "boot" / f"vmlinuz-{release}", new / "kernel"):
         say("warning: the kernel has no PVH entry, so it is decompressed at every boot")
-    (new / "packages").write_text(json.dumps(package_versions(tree)))
+    versions = package_versions(tree)
+    (new / "packages").write_text(json.dumps(versions))
     say("removing what the helper never uses")
     prune(tree, recipe)
     settle_modules(tree, release, recipe)
+    if recipe.ufs and (module := _ufs(archive, Kernel(release, versions[f"linux-image-{release}"]), order, say)):
+        shutil.copyfile(module, tree / "usr/lib/modules" / release / PLACE)
+        index_modules(tree, release)
+        (new / _UFS).touch()
     say("compiling Debian's Python modules")
     compile_python(tree)
     say(f"packing the {recipe.root_fs} image")
     make_erofs(tree, new / "image", archive.epoch)
     (new / "complete").touch()
+
+
+def _ufs(archive: Archive, kernel: Kernel, order: Order, say: Say) -> Path | None:
+    """The module that writes UFS; None when it cannot be made and nobody insists."""
+    try:
+        return ufs_module(archive, kernel, order.cache, order.env, say)
+    except (ConfigurationError, ProcessError, OSError) as error:
+        if order.ufs:
+            raise
+        say(
+            f"warning: the module for UFS cannot be built ({error}): this helper customises no BSD guest on UFS; "
+            "run snf-image-update-helper --with-ufs when that is mended"
+        )
+        return None
 
 
 def _assemble(base: Path, files: Mapping[str, bytes], identity: tuple[Recipe, str], new: Path) -> None:
@@ -202,6 +231,7 @@ def _assemble(base: Path, files: Mapping[str, bytes], identity: tuple[Recipe, st
         files={part: Part.of(new / part) for part in PARTS},
         inputs=key,
         root_fs=recipe.root_fs,
+        ufs=(base / _UFS).exists(),
     )
     (new / MANIFEST).write_text(manifest.dump())
     for path in new.iterdir():

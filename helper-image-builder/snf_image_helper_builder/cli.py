@@ -88,6 +88,16 @@ def update_parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, metavar="DIR", help=f"for the Debian root it is built from ({CACHE})")
     add("--mirror", metavar="URL", help="Debian mirror to build from (the one of this machine's apt)")
     add("--suite", default=SUITE, help="Debian release to build from (%(default)s)")
+    ufs = parser.add_mutually_exclusive_group()
+    ufs.add_argument(
+        "--with-ufs",
+        dest="ufs",
+        action="store_const",
+        const=True,
+        help="its kernel must write UFS, for BSD guests: a module is compiled for it, from Debian's kernel source. "
+        "Without either option it does if that can be done, and a warning says if not",
+    )
+    ufs.add_argument("--without-ufs", dest="ufs", action="store_const", const=False, help="no such module is compiled")
     add(
         *("-f", "--force"),
         action="store_true",
@@ -131,10 +141,10 @@ def _update_helper(options: argparse.Namespace, configuration: Configuration | N
     say = _silence if options.quiet else _clock()
     env = {name: os.environ[name] for name in _PROXIES if name in os.environ}
     if published:
-        key = build.inputs(Recipe(options.suite), code.packages())
+        key = build.inputs(Recipe(options.suite, ufs=options.ufs is not False), code.packages())
         keyring = (options.keyring or _below(root, KEYRING)).absolute()
         origin = Origin.of(published, env)
-        order = fetch.Order(destination, origin, keyring, key, sha256=options.sha256, force=options.force)
+        order = fetch.Order(destination, origin, keyring, key, options.sha256, options.force, options.ufs)
         done = fetch.install_published(order, say)
     else:
         done = build.update(
@@ -144,6 +154,7 @@ def _update_helper(options: argparse.Namespace, configuration: Configuration | N
                 mirror=options.mirror or apt_mirror(),
                 suite=options.suite,
                 force=options.force,
+                ufs=options.ufs,
                 env=env,
             ),
             say,
@@ -155,7 +166,8 @@ def _check(helper: Path, quiet: bool) -> None:
     manifest = Manifest.load(helper)
     manifest.check(helper, deep=True)
     if not quiet:
-        print(f"{helper}: helper {manifest.version}, Debian {manifest.suite}, Linux {manifest.kernel}: complete")
+        ufs = "with UFS" if manifest.ufs else "without UFS"
+        print(f"{helper}: helper {manifest.version}, Debian {manifest.suite}, Linux {manifest.kernel} {ufs}: complete")
 
 
 def _dump_helper(options: argparse.Namespace, configuration: Configuration | None, root: Path) -> None:

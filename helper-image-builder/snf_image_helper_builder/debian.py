@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from snf_image_helper_builder.recipe import Recipe
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.process import SEARCH_PATH, ProcessError
 
@@ -34,6 +33,18 @@ class Archive:
     security: str | None
     suite: str
     epoch: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of the archive goes into a root: packages and what they depend on, without the files of `not_unpacked`.
+
+    `variant` is mmdebstrap's: "extract" only unpacks the packages, "essential" installs them.
+    """
+
+    packages: tuple[str, ...]
+    not_unpacked: tuple[str, ...] = ()
+    variant: str = "essential"
 
 
 def apt_mirror(apt: Path = Path("/etc/apt")) -> str:
@@ -76,16 +87,24 @@ def find_archive(mirror: str, suite: str) -> Archive:
     return Archive(mirror, security, suite, max(dates))
 
 
-def bootstrap(archive: Archive, recipe: Recipe, tree: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+def bootstrap(
+    archive: Archive, selection: Selection, tree: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> None:
     """Fill the empty directory `tree`. Each step that mmdebstrap names goes to `say`; `env` carries proxies.
 
     The child has its own mount and process namespaces and dies with us: however this ends, no mount stays.
     Raises ConfigurationError when a program is missing, ProcessError with mmdebstrap's own last words when it fails.
     """
     contained = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.not_unpacked]
-    command = ["mmdebstrap", "--mode=root", "--variant=essential", "--format=directory", f"--keyring={KEYRING}"]
-    packages = f"--include={','.join(recipe.packages)}"
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in selection.not_unpacked]
+    command = [
+        "mmdebstrap",
+        "--mode=root",
+        f"--variant={selection.variant}",
+        "--format=directory",
+        f"--keyring={KEYRING}",
+    ]
+    packages = f"--include={','.join(selection.packages)}"
     # INITRD=No: the root's own kernel hooks would spend a minute on an initrd that nobody boots.
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", "SOURCE_DATE_EPOCH": str(archive.epoch), "INITRD": "No", **env}
     # Beside the tree, so that what a killed mmdebstrap leaves goes when the next build removes this one's directory.

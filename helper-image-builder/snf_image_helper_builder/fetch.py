@@ -28,7 +28,7 @@ _SMALL = 64 << 10  # a checksum or a signature, bytes
 @dataclass(frozen=True)
 class Order:
     """What is asked for. `destination` and `keyring` are absolute; with `sha256`, in lower-case hex, no keyring is
-    asked. `key` is the builder's key of the inputs that a helper made here would have."""
+    asked. `key` is the builder's key of the inputs that a helper made here would have. With `ufs` it must write UFS."""
 
     destination: Path
     origin: Origin
@@ -36,6 +36,7 @@ class Order:
     key: str
     sha256: str | None = None
     force: bool = False
+    ufs: bool | None = None
 
 
 def install_published(order: Order, say: Say) -> bool:
@@ -43,7 +44,7 @@ def install_published(order: Order, say: Say) -> bool:
 
     Raises SnfImageError or OSError, and then the old helper is as it was.
     """
-    if not order.force and is_current(order.destination, order.key):
+    if not order.force and is_current(order.destination, order.key, ufs=order.ufs):
         return False
     if os.geteuid() != 0:
         raise ConfigurationError("only root can install a helper image: run it with sudo")
@@ -95,5 +96,10 @@ def _check(new: Path, order: Order, say: Say) -> None:
         manifest.check(new, deep=True)
     except ConfigurationError as error:
         raise ConfigurationError(f"{order.origin} contradicts itself: nothing is installed ({error})") from error
+    if order.ufs and not manifest.ufs:
+        raise ConfigurationError(
+            f"{order.origin} is a helper whose kernel does not write UFS: nothing is installed; "
+            "get one that was built --with-ufs, or build it here with --build"
+        )
     if manifest.inputs != order.key:
         say("warning: it was not made from the very files that are installed here")

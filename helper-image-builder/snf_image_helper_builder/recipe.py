@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 _REVISION = 2
 
 # systemd-standalone-sysusers satisfies what udev (which lvm2 wants) would otherwise take all of systemd for.
-# Floppy, UFS and BSD disk labels are in the generic kernel only: the cloud kernel has none of them.
+# Floppy and BSD disk labels are in the generic kernel only: the cloud kernel has none of them.
 _PACKAGES = """
     linux-image-amd64 busybox-static kmod systemd-standalone-sysusers
     python3 python3-serial python3-hivex python3-jinja2 libcrypt1
@@ -62,7 +62,10 @@ _MODULES_DROPPED = """
 
 @dataclass(frozen=True)
 class Recipe:
-    """`root_fs`: the file system of the image, as mount(8) names it; module folders begin with "kernel/"."""
+    """`root_fs`: the file system of the image, as mount(8) names it; module folders begin with "kernel/".
+
+    `ufs`: whether the kernel is to write UFS, for which a module is compiled if that can be done.
+    """
 
     suite: str
     packages: tuple[str, ...] = tuple(_PACKAGES.split())
@@ -71,6 +74,7 @@ class Recipe:
     modules_kept: tuple[str, ...] = tuple(_MODULES_KEPT.split())
     modules_dropped: tuple[str, ...] = tuple(_MODULES_DROPPED.split())
     root_fs: str = "erofs"
+    ufs: bool = True
     revision: int = _REVISION
 
     def key(self) -> str:

@@ -76,6 +76,11 @@ def settle_modules(tree: Path, release: str, recipe: Recipe) -> None:
     for place, _, _ in os.walk(folder, topdown=False):
         if not any(Path(place).iterdir()):
             Path(place).rmdir()
+    index_modules(tree, release)
+
+
+def index_modules(tree: Path, release: str) -> None:
+    """Write modules.dep and its like anew: what of the modules needs which others."""
     run(["chroot", str(tree), "depmod", release], limits=_SLOW)
 
 

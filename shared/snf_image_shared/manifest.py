@@ -63,7 +63,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`kernel` is a release as uname -r says it, `inputs` the builder's key of all it was made from."""
+    """`kernel` is a release as uname -r says it, `inputs` the builder's key of all it was made from.
+
+    `ufs`: whether the kernel writes UFS.
+    """
 
     version: str
     suite: str
@@ -72,6 +75,7 @@ class Manifest:
     files: Mapping[str, Part]
     inputs: str
     root_fs: str
+    ufs: bool = False
 
     @classmethod
     def load(cls, directory: Path) -> Manifest:
@@ -125,6 +129,7 @@ def _parse(document: object) -> Manifest:
         files={name: _part(_object(files[name], name)) for name in PARTS},
         inputs=_string(fields, "inputs"),
         root_fs=_string(fields, "root_fs"),
+        ufs=_boolean(fields, "ufs"),
     )
 
 
@@ -145,4 +150,11 @@ def _string(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a string")  # noqa: TRY004
+    return value
+
+
+def _boolean(fields: Mapping[str, object], name: str) -> bool:
+    value = fields.get(name)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is neither true nor false")  # noqa: TRY004
     return value

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper_builder.debian import apt_mirror, bootstrap, find_archive
-from snf_image_helper_builder.recipe import Recipe
+from snf_image_helper_builder.debian import Selection, apt_mirror, bootstrap, find_archive
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.process import ProcessError
 
@@ -106,6 +105,6 @@ def test_an_archive_without_a_good_signature_is_not_used(mirror: Path, tmp_path:
     (tmp_path / "tree").mkdir()
     said: list[str] = []
     with pytest.raises(ProcessError, match="mmdebstrap failed with status"):
-        bootstrap(archive, Recipe("trixie"), tmp_path / "tree", {}, said.append)
+        bootstrap(archive, Selection(("bash",)), tmp_path / "tree", {}, said.append)
     assert any("apt-get update" in line for line in said)
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()

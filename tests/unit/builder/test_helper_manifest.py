@@ -26,6 +26,7 @@ MANIFESTS = st.builds(
     files=st.fixed_dictionaries(dict.fromkeys(PARTS, PART)),
     inputs=TEXT,
     root_fs=TEXT,
+    ufs=st.booleans(),
 )
 
 
