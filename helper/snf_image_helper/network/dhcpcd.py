@@ -32,8 +32,8 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
         lines.append("nohook resolv.conf")  # the file itself is written
     for card, name in names.items():
         if not card.down:
-            lines += ["", f"interface {name}", *_block(card)]
-    text = _general(facts.texts.get(CONFIG, "")) + HEADER + "".join(f"{line}\n" for line in lines)
+            lines += ["", f"interface {name}", *block(card)]
+    text = general(facts.texts.get(CONFIG, "")) + HEADER + "".join(f"{line}\n" for line in lines)
     files = {CONFIG: FileContent(text), **rules(cards, facts)}
     hook = "".join(_case(card, name) for card, name in names.items() if not card.down)
     if hook:
@@ -41,7 +41,7 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     return Rendered(files, suffixed(facts.competing))
 
 
-def _general(text: str) -> str:
+def general(text: str) -> str:
     """What holds for all cards."""
     kept = []
     for line in text.splitlines():
@@ -52,7 +52,8 @@ def _general(text: str) -> str:
     return "".join(f"{line}\n" for line in kept)
 
 
-def _block(card: Card) -> list[str]:
+def block(card: Card) -> list[str]:
+    """What stands below the line with the card's name."""
     lines = []
     match card.ipv4:
         case Ipv4Method.STATIC:

@@ -14,9 +14,13 @@ from pathlib import Path
 import pytest
 
 from network_inputs import INPUTS
+from snf_image_helper.bsd.network import RENDERERS as BSD_RENDERERS
+from snf_image_helper.bsd.network import ports as bsd_ports
 from snf_image_helper.network import RENDERERS, Renderer, netplan
 from snf_image_helper.network.cards import Card, cards_of
 from snf_image_helper.network.rendering import Facts, FileContent, Rendered
+from snf_image_helper.system import OsFamily
+from snf_image_shared.job import Nic
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden_network"
 
@@ -30,6 +34,18 @@ def for_cloud_init(cards: tuple[Card, ...]) -> Rendered:
     return Rendered({"network-config": FileContent(text, 0o600)})
 
 
+def of_bsd(family: OsFamily, facts: bsd_ports.Facts) -> Callable[[tuple[Card, ...]], Rendered]:
+    """Cards of Ganeti's default type; what is written into a file of the guest that was empty is such a file."""
+
+    def write(cards: tuple[Card, ...]) -> Rendered:
+        ports = bsd_ports.ports_of(cards, [Nic(card.mac) for card in cards], family)
+        files = BSD_RENDERERS[family](ports, facts)
+        edited = {path: FileContent(text) for path, text in files.edited.items()}
+        return Rendered({**files.rendered.files, **edited})
+
+    return write
+
+
 WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
     **{str(renderer): with_facts(renderer, Facts()) for renderer in RENDERERS},
     # ifupdown before 0.8.35, which knows cards by their names alone.
@@ -38,11 +54,16 @@ WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
     # NetworkManager's reading of Red Hat's files, beside the scripts'.
     "ifcfg-networkmanager": with_facts(Renderer.IFCFG, Facts(backend="NetworkManager")),
     "cloud-init": for_cloud_init,
+    "freebsd": of_bsd(OsFamily.FREEBSD, bsd_ports.Facts(dhcp6c=True)),
+    "netbsd": of_bsd(OsFamily.NETBSD, bsd_ports.Facts()),
+    "openbsd": of_bsd(OsFamily.OPENBSD, bsd_ports.Facts()),
+    # OpenBSD before 6.9, whose files are named after drivers, and which has dhclient.
+    "openbsd-by-name": of_bsd(OsFamily.OPENBSD, bsd_ports.Facts(matches_mac=False, autoconf=False)),
 }
 CASES = [(writer, name) for writer in WRITERS for name in INPUTS]
 
 
-@pytest.mark.row(178, 179, 180, 181, 182, 185)
+@pytest.mark.row(178, 179, 180, 181, 182, 183, 185)
 @pytest.mark.parametrize(("writer", "name"), CASES)
 def test_the_files_are_the_golden_ones(writer: str, name: str) -> None:
     found = picture(WRITERS[writer](cards_of(INPUTS[name])))
