@@ -8,10 +8,12 @@ tell the old name, all of them or none. What cannot be done is a warning, for Ga
 from __future__ import annotations
 
 from snf_image_helper import cloud_init
+from snf_image_helper.bsd import host_names as bsd_names
 from snf_image_helper.detection import detect
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.filesystems import refuse_errors
 from snf_image_helper.disks.volumes import volumes_of
+from snf_image_helper.files.edits import Edits
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux import host_names
@@ -19,8 +21,8 @@ from snf_image_helper.linux.distros import Distro
 from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.mounting import mounted
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import OsFamily, System
-from snf_image_helper.task import reported
+from snf_image_helper.system import System
+from snf_image_helper.task import BSD, UNIX, reported
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import ProcessError
@@ -59,6 +61,11 @@ def rename_guest(guest: Guest, renaming: Renaming, report: Reporter) -> str | No
 
     Raises GuestError when a file cannot be read or replaced; none has been changed then.
     """
+    if guest.system.family in BSD:
+        edits = Edits(guest)
+        reason = bsd_names.rename(edits, renaming)
+        edits.apply()
+        return reason
     places = host_names.places(Distro.of(guest).family)
     texts = {place.path: _text(guest, place.path) for place in places}
     seed = cloud_init.meta_data(guest)
@@ -85,8 +92,8 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
     if not host_names.is_host_name(renaming.new):
         return f"{printable(renaming.new)} is no host name"
     system = detect(disk, job, report)
-    if system.family is not OsFamily.LINUX:
-        return f"its system is {system.family}, and this version renames Linux alone"
+    if system.family not in UNIX:
+        return f"its system is {system.family}, and only Linux and the BSDs are renamed"
     if system.ignition:
         return "its first boot is still to come, and Ignition then calls it as it was deployed"
     _refuse_suspended(disk, system, report)

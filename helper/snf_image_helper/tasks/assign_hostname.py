@@ -36,10 +36,10 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
 
     All files are written or none. Raises GuestError when no file takes the name.
     """
-    full = _full_name(job)
+    full = full_name(job)
     distro, edits = Distro.of(guest), Edits(guest)
     if job.wishes.flag("CLOUD_INIT"):
-        _leave_to_cloud_init(guest, full, _policy(job))
+        _leave_to_cloud_init(guest, full, hostname_policy(job))
         # Unless manage_etc_hosts is set, cloud-init leaves the template's name there.
         _forget_template(edits, distro.family, full)
         _put_hosts(edits, distro.family, full)
@@ -59,8 +59,8 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
 
 def host_name(job: Job, report: Reporter) -> str:
     """What Linux is to be told as its name. Raises GuestError for what is no host name."""
-    full = _full_name(job)
-    name = host_names.short(full) if _policy(job) == "short" else full
+    full = full_name(job)
+    name = host_names.short(full) if hostname_policy(job) == "short" else full
     if len(name) > LONGEST:
         name = host_names.short(full)
         report.warning(f"The instance name is longer than {LONGEST} characters; the guest is called {name}")
@@ -89,11 +89,20 @@ def change_assignment(text: str, variable: str, value: str) -> str:
     return re.sub(rf"^([ \t]*){variable}=.*$", rf'\g<1>{variable}="{value}"', text, flags=re.MULTILINE)
 
 
-def _full_name(job: Job) -> str:
+def full_name(job: Job) -> str:
+    """The instance's name. Raises GuestError for what is no host name."""
     full = job.hostname.removesuffix(".")
     if not host_names.is_host_name(full):
         raise GuestError(f"the host name {full[:80]!r} is no host name; use letters, digits, dots and inner hyphens")
     return full
+
+
+def hostname_policy(job: Job) -> str | None:
+    """None when it is not given. Raises GuestError for a word that nobody knows."""
+    word = (job.wishes.text(PROPERTY) or "").strip().lower()
+    if word and word not in _POLICIES:
+        raise GuestError(f"property {PROPERTY}: {word[:40]!r} is none of {', '.join(_POLICIES)}")
+    return word or None
 
 
 def _leave_to_cloud_init(guest: Guest, name: str, policy: str | None) -> None:
@@ -162,16 +171,8 @@ def _replace_assignments(edits: Edits, family: Family, name: str) -> bool:
     return found
 
 
-def _policy(job: Job) -> str | None:
-    """None when it is not given. Raises GuestError for a word that nobody knows."""
-    word = (job.wishes.text(PROPERTY) or "").strip().lower()
-    if word and word not in _POLICIES:
-        raise GuestError(f"property {PROPERTY}: {word[:40]!r} is none of {', '.join(_POLICIES)}")
-    return word or None
-
-
 def _skip(job: Job) -> str | None:
-    _policy(job)
+    hostname_policy(job)
     return None
 
 

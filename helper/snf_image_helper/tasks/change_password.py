@@ -43,18 +43,18 @@ def change_password(guest: Guest, job: Job, report: Reporter) -> None:
 
     Raises GuestError for an unknown user, an unusable password, hash or key, and a guest without shadow file.
     """
-    users = _users(job, report)
+    users = users_of(job, report)
     keys = parse_keys(job.secrets.authorized_keys or "")
     if job.wishes.flag("CLOUD_INIT"):
-        hashes = {user: _hash(job, guest, "", user) for user in users} if _sets_password(job) else {}
+        hashes = {user: _hash(job, guest, "", user) for user in users} if sets_password(job) else {}
         cloud_init_users.leave(guest, job, hashes, tuple(key.line for key in keys))
         # cloud-init gives keys to its own user alone; who is in the image already can have them now.
-        for file in _key_files(guest, _named_and_there(guest, job), keys, report):
+        for file in key_files(guest, _named_and_there(guest, job), keys, report):
             file.write(guest)
         return
-    shadow = _changed_shadow(guest, job, users, report) if _sets_password(job) else None
+    shadow = _changed_shadow(guest, job, users, report) if sets_password(job) else None
     accounts = tuple(find_user(guest, user) for user in users) if keys else ()
-    files = _key_files(guest, accounts, keys, report)
+    files = key_files(guest, accounts, keys, report)
     _warn_of_locks(guest, accounts, shadow or guest.read_text(SHADOW, missing_ok=True) or "", report)
     if shadow is not None and shadow != guest.read_text(SHADOW):
         guest.write_text(SHADOW, shadow)
@@ -62,7 +62,7 @@ def change_password(guest: Guest, job: Job, report: Reporter) -> None:
         file.write(guest)
 
 
-def _users(job: Job, report: Reporter) -> tuple[str, ...]:
+def users_of(job: Job, report: Reporter) -> tuple[str, ...]:
     users = _named(job)
     if not users:
         report.warning("The property USERS is not set: root is taken")
@@ -83,7 +83,7 @@ def _named_and_there(guest: Guest, job: Job) -> tuple[User, ...]:
     return tuple(find_user(guest, name) for name in _named(job) if has_user(guest, name))
 
 
-def _sets_password(job: Job) -> bool:
+def sets_password(job: Job) -> bool:
     return job.secrets.password is not None or job.secrets.password_hash is not None
 
 
@@ -146,7 +146,7 @@ def _warn_of_locks(guest: Guest, users: tuple[User, ...], shadow: str, report: R
             )
 
 
-def _key_files(
+def key_files(
     guest: Guest, users: tuple[User, ...], keys: tuple[PublicKey, ...], report: Reporter
 ) -> tuple[KeyFile, ...]:
     """What the users' files of keys are to be."""
@@ -160,8 +160,8 @@ def _key_files(
     return files
 
 
-def _skip(job: Job) -> str | None:
-    if not (_sets_password(job) or (job.secrets.authorized_keys or "").strip()):
+def skip(job: Job) -> str | None:
+    if not (sets_password(job) or (job.secrets.authorized_keys or "").strip()):
         return "neither a password, nor a hash, nor SSH keys are given"
     # What no guest could take is refused while its disk is as it came.
     _named(job)
@@ -176,5 +176,5 @@ TASK: Task[Guest] = Task(
     change_password,
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "InitializeDatasource"),
-    skip=_skip,
+    skip=skip,
 )

@@ -88,6 +88,11 @@ def accepts_yescrypt(guest: Guest) -> bool | None:
 
 def hash_password(password: str, method: Method, entropy: bytes | None = None) -> str:
     """Hash with a salt of `entropy`, ENTROPY bytes, or a new one. Raises GuestError for what crypt(3) cannot take."""
+    return hash_with(password, _PREFIX[method], _COST.get(method, 0), entropy)
+
+
+def hash_with(password: str, prefix: bytes, cost: int = 0, entropy: bytes | None = None) -> str:
+    """As hash_password(), by the `prefix` of crypt(5); a `cost` of 0 is libxcrypt's own choice."""
     phrase = password.encode("utf-8", "surrogateescape")
     if b"\0" in phrase or b"\n" in phrase or b"\r" in phrase:
         raise GuestError(
@@ -98,12 +103,13 @@ def hash_password(password: str, method: Method, entropy: bytes | None = None) -
     library = _library()
     salt = ctypes.create_string_buffer(_SALT_SIZE)
     entropy = entropy or os.urandom(ENTROPY)
-    if not library.crypt_gensalt_rn(_PREFIX[method], _COST.get(method, 0), entropy, len(entropy), salt, len(salt)):
-        raise GuestError(f"the helper's libcrypt cannot make a {method} salt; set PASSWD_HASHING_METHOD=sha512")
+    refusal = f"the helper's libcrypt cannot make hashes of the kind {prefix.decode()}; set PASSWD_HASHING_METHOD"
+    if not library.crypt_gensalt_rn(prefix, cost, entropy, len(entropy), salt, len(salt)):
+        raise GuestError(refusal)
     memory = ctypes.create_string_buffer(_DATA_SIZE)
     hashed = library.crypt_rn(phrase, salt.value, memory, len(memory))
     if not isinstance(hashed, bytes):
-        raise GuestError(f"the helper's libcrypt cannot hash with {method}; set PASSWD_HASHING_METHOD=sha512")
+        raise GuestError(refusal)
     return hashed.decode("ascii")
 
 
