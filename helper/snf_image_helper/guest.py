@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
 from snf_image_helper.files.guest_errors import explained, shown
-from snf_image_helper.files.replacement import Ownership, Replacement, ownership_of, replace_file
-from snf_image_helper.files.resolution import open_inside
+from snf_image_helper.files.replacement import Ownership, Replacement, dress_directory, ownership_of, replace_file
+from snf_image_helper.files.resolution import open_inside, refuse_unreadable
 from snf_image_helper.system import System
 from snf_image_shared.errors import GuestError
 
@@ -321,6 +321,7 @@ class Guest:
                 if not stat.S_ISLNK(found):
                     _refuse_irregular(found, path)
                 target = os.readlink(name, dir_fd=directory)
+                refuse_unreadable(target, path)
             finally:
                 os.close(directory)
             here = target if target.startswith("/") else f"{head}/{target}"
@@ -334,8 +335,7 @@ class Guest:
                 os.mkdir(name, 0o700, dir_fd=directory)
                 self._note(directory, name)
             with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as made:
-                os.fchown(made, ownership.uid, ownership.gid)
-                os.fchmod(made, ownership.mode & 0o7777)
+                dress_directory(made, ownership)
 
 
 def _check(path: str) -> None:

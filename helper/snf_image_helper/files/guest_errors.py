@@ -20,8 +20,8 @@ _CURES = {
     errno.ENAMETOOLONG: "the path is too long; shorten it",
     errno.ENOENT: "does not exist, or its directory does not; create it in the image",
     errno.ENOTDIR: "a part of the path is no directory; correct it in the image",
-    errno.EINVAL: 'its file system does not take it; Windows forbids < > : " | ? * and \\ in a name, a dot or blank at its '
-    "end, and names such as CON and NUL",
+    errno.EINVAL: 'its file system does not take it; Windows forbids < > : " | ? * and \\ in a name, a dot or blank at '
+    "its end, and names such as CON and NUL",
     errno.EISDIR: "is a directory where a file belongs; remove it from the image",
     errno.EEXIST: "something else already has this name; remove it from the image",
     errno.EXDEV: "cannot be moved to another file system; keep both names on one file system of the image",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Replacing a file atomically by one that looks the same: owner, mode, ACLs, attributes, SELinux label (CVE-2012-2690).
+"""Replacing a file atomically by one that looks the same: owner, mode, ACLs, attributes, SELinux label (CVE-2012-2690);
+on NTFS its security descriptor, flags, streams and time of creation. A short (8.3) name is not kept.
 
 Capabilities stay, too, although write(2) would take them away: nobody but root and the tenant writes here.
 """
@@ -15,6 +16,9 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
+
+from snf_image_helper.files import ntfs_attributes
+from snf_image_helper.files.extended_attributes import names, value
 
 # The kernel recomputes or refuses these, which seal the old content.
 _SEALS = frozenset({"security.ima", "security.evm"})
@@ -45,6 +49,18 @@ def replace_file(directory: int, name: str, content: bytes, ownership: Ownership
         replacement.commit()
 
 
+def dress_directory(made: int, ownership: Ownership) -> None:
+    """Give a new directory that is open what it is to have. Raises OSError."""
+    os.fchown(made, ownership.uid, ownership.gid)
+    os.fchmod(made, ownership.mode & 0o7777)
+    parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=made)
+    try:
+        for key, content in ntfs_attributes.of_new(parent, is_directory=True).items():
+            os.setxattr(made, key, content)
+    finally:
+        os.close(parent)
+
+
 class Replacement:
     """What is to be `name` in the open `directory`: written, made to look like the file it replaces, and flushed.
 
@@ -61,7 +77,7 @@ class Replacement:
         _refuse_unchangeable(directory, name)
         kept, attributes = _look(directory, name)
         if ownership is not None:
-            attributes = {key: value for key, value in attributes.items() if not key.startswith(_ACL)}
+            attributes = {key: found for key, found in attributes.items() if not key.startswith(_ACL)}
         self._file, self._is_named = _new_file(directory, self._beside)
         try:
             _fill(self._file, content, ownership or kept or Ownership(), attributes)
@@ -118,8 +134,8 @@ def _fill(file: int, content: bytes, wanted: Ownership, attributes: dict[str, by
         left = left[os.write(file, left) :]
     os.fchown(file, wanted.uid, wanted.gid)
     os.fchmod(file, wanted.mode & 0o7777)
-    for key, value in attributes.items():
-        os.setxattr(file, key, value)
+    for key, attribute in attributes.items():
+        os.setxattr(file, key, attribute)
     os.fsync(file)
 
 
@@ -134,14 +150,14 @@ def _refuse_unchangeable(directory: int, name: str) -> None:
 
 
 def _look(directory: int, name: str) -> tuple[Ownership | None, dict[str, bytes]]:
-    """Ownership and extended attributes of an existing regular file; (None, {}) when there is none.
+    """Ownership and extended attributes of an existing regular file; None and what a new one gets when there is none.
 
     Raises PermissionError for a file that commit() could not replace.
     """
     try:
         file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
-        return None, {}
+        return None, ntfs_attributes.of_new(directory)
     try:
         if _flags(file) & _UNCHANGEABLE:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
@@ -159,7 +175,8 @@ def _flags(file: int) -> int:
 
 def _attributes(file: int) -> dict[str, bytes]:
     try:
-        return {key: os.getxattr(file, key) for key in os.listxattr(file) if key not in _SEALS}
+        listed = {key: value(file, key) for key in names(file) if key not in _SEALS}
+        return listed | ntfs_attributes.of_file(file)
     except OSError as error:
         if error.errno == errno.ENOTSUP:  # vfat and others have none
             return {}

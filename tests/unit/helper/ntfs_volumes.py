@@ -6,6 +6,8 @@ Sources: linux-ntfs "NTFS Documentation" ($Volume, $LogFile); the offsets are th
 
 from __future__ import annotations
 
+import ctypes
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,22 +16,32 @@ from typing import BinaryIO
 
 from unit.helper.disk_images import sh
 
+OPTIONS = "ignore_case,windows_names"  # as the guest's own Windows takes names
 _VOLUME, _LOGFILE = 3, 2  # records of the MFT
 _FLAGS, _DATA = 0x70, 0x80  # $VOLUME_INFORMATION, $DATA
 _RECORD = 1024
 
 
 @contextmanager
-def written_to(device: str | Path, place: Path, options: str = "windows_names") -> Iterator[Path]:
+def written_to(device: str | Path, place: Path, options: str = OPTIONS) -> Iterator[Path]:
     """A place where the test itself writes to an NTFS, as it is spelled there."""
     place.mkdir(parents=True, exist_ok=True)
-    sh("ntfs-3g", "-o", f"streams_interface=xattr,{options}", str(device), str(place))
+    sh("lowntfs-3g", "-o", f"streams_interface=xattr,{options}", str(device), str(place))
     try:
         yield place
     finally:
         sh("umount", str(place))
         # A file, unlike a device, is unmounted before its driver has written all.
-        sh("sh", "-c", f"while pgrep -f '^ntfs-3g .* {device} {place}$' >/dev/null; do sleep 0.02; done")
+        sh("sh", "-c", f"while pgrep -f '^lowntfs-3g .* {device} {place}$' >/dev/null; do sleep 0.02; done")
+
+
+def attribute(path: Path, name: str) -> bytes:
+    """An extended attribute of any length: os.getxattr() tries with 128 bytes, and lowntfs-3g answers EIO."""
+    room = ctypes.create_string_buffer(65536)
+    libc = ctypes.CDLL(None, use_errno=True)
+    found = libc.getxattr(os.fsencode(path), name.encode(), room, ctypes.c_size_t(len(room)))
+    assert found >= 0, os.strerror(ctypes.get_errno())
+    return room.raw[:found]
 
 
 def set_flags(disk: Path, offset: int, flags: int) -> None:

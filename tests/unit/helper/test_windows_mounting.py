@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from images.windows_disks import DISKS, SECTOR, make_windows_disk
+from images.partitions import SECTOR
+from images.windows_disks import DISKS, make_windows_disk
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.mounting import mounted
