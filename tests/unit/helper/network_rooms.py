@@ -22,10 +22,12 @@ from unit.helper.guest_trees import put
 # Names that no card has by chance: the software has to find its cards by their addresses.
 NAMES = ("enp9s0", "eth7", "wan", "lan", "ens3", "eno1", "p4p1")
 
-# Every link has a router that announces itself, and a server for whoever asks.
+# Every link has a router that announces itself, and a server for whoever asks. Who does not forward says so when asked
+# whether he is still there, seconds later, and the way through him is then forgotten.
 _OUTSIDE = """
 mkdir -p /run/netns
 ip netns add outside
+ip netns exec outside sh -c "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"
 ip -n outside link set lo up
 {links}
 ip netns exec outside {dnsmasq} --keep-in-foreground --conf-file=/dev/null --no-hosts --no-resolv --port=0 --user=root \
@@ -45,7 +47,7 @@ until [ "$(ip -o address show scope global -tentative | wc -l)" -ge {addresses} 
     [ "$(ip -4 route show default | wc -l)" -ge {defaults4} ] &&
     [ "$(ip -6 route show default | wc -l)" -ge {defaults6} ]; do
     tries=$((tries + 1))
-    [ $tries -lt 300 ] || break
+    [ $tries -lt 1500 ] || break
     sleep 0.1
 done
 """
