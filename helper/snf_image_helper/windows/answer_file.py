@@ -8,6 +8,7 @@ import XML for guests that have none: import this module where it is needed.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,17 @@ class Command:
 
     line: str
     description: str
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element to put into a component: a text, or elements. One of a list is marked as Setup wants it: with what
+    tells it from its siblings as `key`, if that is not in it."""
+
+    name: str
+    content: str | tuple[Element, ...]
+    is_listed: bool = False
+    key: str = ""
 
 
 class AnswerFile:
@@ -132,6 +144,12 @@ class AnswerFile:
             element.remove(below)
         element.text = text
 
+    def put(self, component: Component, *elements: Element) -> None:
+        """Have these below a component, each in the place of those of its name."""
+        for element in elements:
+            self.remove(component, element.name)
+            _build(self._made(component), element)
+
     def remove(self, component: Component, *path: str) -> None:
         """Take the element at the end of the path out, if it is there."""
         parent: ET.Element | None = self._find(component)
@@ -150,6 +168,12 @@ class AnswerFile:
         """Let it run when somebody logs on for the first time, with that user's rights; once."""
         parent = self._made(Component(Pass.OOBE_SYSTEM, SHELL_SETUP, architecture))
         _add_command(_child(parent, "FirstLogonCommands"), "SynchronousCommand", "CommandLine", command)
+
+    def set_administrator_password(self, architecture: str, password: str) -> None:
+        """Set that of the built-in administrator, whatever its name is; nobody is asked for it then."""
+        shell = self._made(Component(Pass.OOBE_SYSTEM, SHELL_SETUP, architecture))
+        element = _child(_child(shell, "UserAccounts"), "AdministratorPassword")
+        _set_password(element, password, "AdministratorPassword")
 
     def local_accounts(self, architecture: str) -> dict[str, LocalAccount]:
         """The accounts that Setup makes, by their names in small letters."""
@@ -270,24 +294,22 @@ class LocalAccount:
     name: str
     _element: ET.Element
 
-    def set_password(self, value: str) -> None:
-        """`value` is as hidden() makes it, with the element's name Password."""
-        password = _child(self._element, "Password")
-        _child(password, "Value").text = value
-        _child(password, "PlainText").text = "false"
+    def set_password(self, password: str) -> None:
+        """Let it have this password."""
+        _set_password(_child(self._element, "Password"), password, "Password")
 
 
 _LOCAL_ACCOUNT = ("UserAccounts", "LocalAccounts", "LocalAccount")
 
 
-def hidden(password: str, element: str) -> str:
-    """A password as Setup takes it with PlainText=false: the name of its element is behind it, UTF-16, base64.
+def _set_password(element: ET.Element, password: str, name: str) -> None:
+    """As Setup takes it with PlainText=false: the name of its element is behind it, UTF-16, base64.
 
-    That hides it from no one: it carries any character over.
+    That hides it from no one, but carries any character over. An empty one is an empty string.
     """
-    import base64  # noqa: PLC0415  # only where a password is set
-
-    return base64.b64encode((password + element).encode("utf-16-le")).decode("ascii")
+    hidden = base64.b64encode((password + name).encode("utf-16-le")).decode("ascii")
+    _child(element, "Value").text = hidden if password else ""
+    _child(element, "PlainText").text = "false" if password else "true"
 
 
 class _TooDeepError(Exception):
@@ -329,6 +351,18 @@ def _is_comment(node: ET.Element) -> bool:
 def _child(parent: ET.Element, name: str) -> ET.Element:
     found = parent.find(_name(name))
     return ET.SubElement(parent, _name(name)) if found is None else found
+
+
+def _build(parent: ET.Element, element: Element) -> None:
+    attributes = {f"{{{WCM}}}action": "add"} if element.is_listed else {}
+    if element.key:
+        attributes[f"{{{WCM}}}keyValue"] = element.key
+    made = ET.SubElement(parent, _name(element.name), attributes)
+    if isinstance(element.content, str):
+        made.text = element.content
+    else:
+        for below in element.content:
+            _build(made, below)
 
 
 def _add_command(parent: ET.Element, element: str, path: str, command: Command) -> None:

@@ -18,6 +18,7 @@ from snf_image_shared.errors import GuestError
 
 SETUP_COMPLETE = "/Windows/Setup/Scripts/SetupComplete.cmd"
 SCRIPTS = "/Windows/SnfScripts"
+FOLDER = r"%WINDIR%\SnfScripts"  # the same, as the guest calls it
 EXTEND_FILESYSTEM = "ExtendFilesystem"
 CHANGE_PASSWORD = "ChangeAdminPassword.cmd"  # noqa: S105  # a name
 LONGEST_LINE = 8191  # characters: cmd.exe's
@@ -29,7 +30,7 @@ _SPECIAL = frozenset('()<>&|^!"')
 
 def script_path(name: str) -> str:
     """Where a script of ours lies in the guest, as the guest calls it."""
-    return f"%WINDIR%\\SnfScripts\\{name}"
+    return f"{FOLDER}\\{name}"
 
 
 def write_script(guest: Guest, name: str, lines: tuple[str, ...]) -> None:
