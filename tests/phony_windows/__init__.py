@@ -9,13 +9,14 @@ Setup States", "OpenSSH Server configuration"; inspections by libguestfs (inspec
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from images.hives import Key, make_hive
 
-__all__ = ["CLOUDBASE", "PHONY_WINDOWS", "RESEALED", "PhonyWindows"]
+__all__ = ["CLOUDBASE", "PHONY_WINDOWS", "RESEALED", "PhonyWindows", "security_accounts"]
 
 RESEALED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
 CLOUDBASE = "/Program Files/Cloudbase Solutions/Cloudbase-Init"
@@ -178,15 +179,24 @@ _LEGACY_PROGRAMS = (
     "NTDETECT.COM", "ntldr", "WINDOWS/explorer.exe", "WINDOWS/system32/ntoskrnl.exe", "WINDOWS/system32/cmd.exe",
     "sysprep/sysprep.exe", "sysprep/setupcl.exe",
 )  # fmt: skip
-_SAM: Key = {
-    "SAM": {
-        "Domains": {
-            "Account": {
-                "Users": {"000001F4": {}, "000001F5": {}, "Names": {"Administrator": {}, "Guest": {}}},
-            }
-        }
+
+
+def security_accounts(*users: str, administrator: str = "Administrator", complex_from: int | None = None) -> Key:
+    """The hive SAM with the built-in two and these users; `complex_from` asks for complex passwords of that length.
+
+    Layouts: chntpw's sam.h (V: names behind a head of 0xCC bytes), impacket's DOMAIN_ACCOUNT_F.
+    """
+    names = {500: administrator, 501: "Guest", **dict(enumerate(users, 1000))}
+    entries: dict[str, Key] = {
+        f"{number:08X}": {"V": struct.pack("<12xII", 0, 2 * len(name)).ljust(0xCC, b"\0") + name.encode("utf-16-le")}
+        for number, name in names.items()
     }
-}
+    policy = struct.pack("<76xIH", int(complex_from is not None), complex_from or 0).ljust(0xF0, b"\0")
+    known: Key = {name: {} for name in names.values()}
+    return {"SAM": {"Domains": {"Account": {"F": policy, "Users": {**entries, "Names": known}}}}}
+
+
+_SAM = security_accounts()
 
 _SERVER = PhonyWindows("", "6.3", 0, "", "ServerStandard", "Server", major=10)
 _CLIENT = PhonyWindows("", "6.3", 0, "", "Professional", "Client", major=10)
