@@ -67,6 +67,7 @@ ON_GUEST: tuple[Task[Guest], ...] = (
     configure_locale.TASK,
     bsd.configure_locale.TASK,
     configure_boot.TASK,
+    bsd.configure_boot.TASK,
     enforce_personality.TASK,
     windows.enforce_personality.TASK,
     run_custom_task.TASK,

@@ -65,6 +65,11 @@ def delete_ssh_keys(guest: Guest, job: Job, report: Reporter) -> None:
     wanted = tuple(key for key in old if key.type)
     if has_sshd and not any(key.type and not key.dropbear for key in old) and guest.is_dir(sshd_config.DIRECTORY):
         wanted += _first_keys(guest)
+    replace_keys(guest, job, old, wanted)
+
+
+def replace_keys(guest: Guest, job: Job, old: tuple[HostKey, ...], wanted: tuple[HostKey, ...]) -> None:
+    """Remove the old keys and make the wanted ones, at once; those of this deployment stay. Raises ProcessError."""
     comment = _comment(job)
     kept = {key.path for key in wanted if job.seed and _has_comment(guest, key, comment)}
     wanted = tuple(key for key in wanted if key.path not in kept)

@@ -2,7 +2,7 @@
 """EnforcePersonality: put the files of OS parameter img_personality into the guest.
 
 Owner and group are the guest's; missing directories are made with mode 0750 and the file's owner. Under CLOUD_INIT a
-script installs the files at the first boot, when the users that cloud-init makes exist.
+script installs the files of a Linux guest at the first boot, when the users that cloud-init makes exist.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from snf_image_helper.base64_text import decoded
 from snf_image_helper.cloud_init import files as cloud_init_files
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_helper.task import BSD, MOUNT_IMAGE, UNIX, Task
 from snf_image_helper.users.accounts import owner_ids
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job, PersonalityFile
@@ -24,7 +24,7 @@ def enforce_personality(guest: Guest, job: Job, report: Reporter) -> None:
 
     All contents and owners are checked before the first file is written.
     """
-    if job.wishes.flag("CLOUD_INIT"):
+    if job.wishes.flag("CLOUD_INIT") and guest.system.family not in BSD:
         cloud_init_files.leave_personality(guest, job, {file: contents(file) for file in job.personality})
         return
     wanted = [(file.path, contents(file), _ownership(guest, file)) for file in job.personality]
@@ -56,7 +56,7 @@ def contents(file: PersonalityFile) -> bytes:
 TASK: Task[Guest] = Task(
     "EnforcePersonality",
     enforce_personality,
-    families=LINUX_ONLY,
+    families=UNIX,
     after=(MOUNT_IMAGE, "ChangePassword", "AssignHostname"),
     skip=lambda job: None if job.personality else "OS parameter img_personality is not set",
 )
