@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from snf_image_helper.base64_text import decoded
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.windows.ini_file import IniFile
@@ -38,7 +39,7 @@ _TEMPLATE = (
 def install(guest: Guest, job: Job, report: Reporter) -> None:
     """Put the answer file where Mini-Setup looks for it, and let it run our scripts. Raises GuestError.
 
-    The image's own is kept, unless IGNORE_UNATTEND is set; else the job's is taken, or what needs no answers.
+    The user's is taken, else the image's own, unless IGNORE_UNATTEND is set, the node's, or what needs no answers.
     """
     answers = _source(guest, job, report)
     path = answers.value("Unattended", "InstallFilesPath") or _INSTALL_FILES
@@ -103,19 +104,23 @@ def _source(guest: Guest, job: Job, report: Reporter) -> IniFile:
     wanted = _wanted(job)
     if own is not None and own.mark == wanted.mark:
         return own  # an earlier run's, which other tasks have gone on with
-    if own is not None and own.mark is None and not job.wishes.flag(IGNORE):
-        ignored = ", and OS parameter os_answer_file is ignored" if job.secrets.answer_file else ""
-        report.warning(f"The image's own {path} is used{ignored}; set {IGNORE}=yes to replace it")
+    replaced = job.secrets.answer_file is not None or job.wishes.flag(IGNORE)
+    if own is not None and own.mark is None and not replaced:
+        report.warning(f"The image's own answer file {path} is kept; {IGNORE}=yes would replace it")
         return own
     return wanted
 
 
 def _wanted(job: Job) -> IniFile:
-    """What the image has none of its own for: the user's, or one that leaves no question open."""
-    given = job.secrets.answer_file or ""
-    answers = IniFile(given.encode("ascii" if given.isascii() else "utf-16"), "os_answer_file")
-    for section, name, value in () if given else _TEMPLATE:
-        answers.set(section, name, value)
+    """The user's, the node's, or one that leaves no question open."""
+    if job.secrets.answer_file is not None:
+        answers = IniFile(decoded(job.secrets.answer_file, "os_answer_file", "file"), "os_answer_file")
+    elif job.secrets.node_answer_file is not None:
+        answers = IniFile(decoded(job.secrets.node_answer_file, "UNATTEND", "file"), "the node's answer file")
+    else:
+        answers = IniFile(b"", "sysprep.inf")
+        for section, name, value in _TEMPLATE:
+            answers.set(section, name, value)
     answers.set_mark(sha256(answers.content).hexdigest()[:16])
     return answers
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,13 @@ from unit.helper.windows_guests import XP, snapshot, windows_guest
 
 PATH = "sysprep/sysprep.inf"
 NO_SECRETS = Secrets()
+
+
+def base64(text: str, encoding: str = "ascii") -> str:
+    return b64encode(text.encode(encoding)).decode()
+
+
+GIVEN = base64("[UserData]\r\nFullName=Given\r\n")
 OWN = b'; mine\r\n[UserData]\r\n  FullName = "Me; too" ; note\r\ncomputername=OLD\r\n\r\n[Empty]\r\n'
 
 
@@ -57,16 +65,20 @@ def test_without_an_answer_file_one_that_leaves_no_question_open_is_written(gues
 
 def test_the_images_own_is_kept_with_a_warning(guest: Guest) -> None:
     put(Path(guest.root), {PATH: OWN})
-    assert install(guest, Secrets(answer_file="[UserData]\n")) == [
-        "The image's own /sysprep/sysprep.inf is used, and OS parameter os_answer_file is ignored; "
-        "set IGNORE_UNATTEND=yes to replace it"
-    ]
+    told = install(guest, Secrets(node_answer_file=base64("[UserData]\n")))
+    assert told == ["The image's own answer file /sysprep/sysprep.inf is kept; IGNORE_UNATTEND=yes would replace it"]
     assert Path(guest.root, PATH).read_bytes() == OWN + b"\r\n[Unattended]\r\nInstallFilesPath=C:\\sysprep\\i386\r\n"
 
 
-def test_the_images_own_is_replaced_where_it_is_to_be_ignored(guest: Guest) -> None:
+def test_the_users_takes_the_place_of_the_images_own(guest: Guest) -> None:
     put(Path(guest.root), {PATH: OWN})
-    install(guest, Secrets(answer_file="[UserData]\r\nFullName=Given\r\n"), IGNORE_UNATTEND="yes")
+    install(guest, Secrets(answer_file=GIVEN))
+    assert answers(guest)["UserData"] == {"FullName": "Given"}
+
+
+def test_the_nodes_takes_its_place_where_it_is_to_be_ignored(guest: Guest) -> None:
+    put(Path(guest.root), {PATH: OWN})
+    install(guest, Secrets(node_answer_file=GIVEN), IGNORE_UNATTEND="yes")
     assert answers(guest)["UserData"] == {"FullName": "Given"}
 
 
@@ -136,7 +148,7 @@ def test_a_zone_that_is_younger_than_xp_is_refused(guest: Guest) -> None:
         sysprep_inf.set_time_zone(guest, "Sudan Standard Time")
 
 
-@pytest.mark.parametrize("answer_file", [None, "[UserData]\r\nFullName=Given\r\n", "[UserData]\nFullName=Zürich\n"])
+@pytest.mark.parametrize("answer_file", [None, GIVEN, base64("[UserData]\nFullName=Zürich\n", "utf-16")])
 def test_a_second_run_changes_nothing(guest: Guest, answer_file: str | None) -> None:
     def run() -> list[str]:
         told = install(guest, Secrets(answer_file=answer_file), IGNORE_UNATTEND="yes")
@@ -152,7 +164,7 @@ def test_a_second_run_changes_nothing(guest: Guest, answer_file: str | None) -> 
 
 def test_another_answer_file_takes_the_place_of_an_earlier_runs(guest: Guest) -> None:
     install(guest)
-    install(guest, Secrets(answer_file="[UserData]\r\nFullName=Given\r\n"))
+    install(guest, Secrets(answer_file=GIVEN))
     assert answers(guest)["UserData"] == {"FullName": "Given"}
 
 
