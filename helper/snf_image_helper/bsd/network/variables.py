@@ -17,6 +17,7 @@ from snf_image_shared.errors import GuestError
 _BEGIN = HEADER + "# Its network: these lines are written anew when the image of this guest is deployed.\n"
 _END = "# End of what snf-image wrote of the network.\n"
 _GONE, _MORE = ": # snf-image: ", "# snf-image: "
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]{0,200})=")
 
 
@@ -66,12 +67,16 @@ def _around_ours(text: str) -> tuple[str, str]:
 
 
 def _commented(text: str) -> str:
-    first, *others = text.splitlines(keepends=True)
+    first, *others = _lines(text)
     return _GONE + first.lstrip(" \t") + "".join(_MORE + line for line in others)
 
 
+def _lines(text: str) -> list[str]:
+    return [match[0] for match in _LINE.finditer(text)]
+
+
 def _statements(path: str, text: str) -> Iterator[_Statement]:
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     begin = 0
     while begin < len(lines):
         state, end, is_alone = "", begin, True
