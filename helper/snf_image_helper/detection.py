@@ -14,11 +14,13 @@ from snf_image_helper.bsd import roots as bsd
 from snf_image_helper.disks import lvm
 from snf_image_helper.disks.disk import Disk, Place
 from snf_image_helper.disks.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
+from snf_image_helper.disks.ntfs import NTFS
 from snf_image_helper.linux import immutable
 from snf_image_helper.problems import fact
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
-from snf_image_helper.task import MOUNTED_EXCLUDED
+from snf_image_helper.task import MOUNTED_EXCLUDED, WINDOWS
+from snf_image_helper.windows.detection import BITLOCKER, why_locked, windows_in
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
@@ -44,7 +46,6 @@ _LINUX_ROOTS = frozenset(
     }
 )
 _LINUX_DATA = frozenset({"83", "0FC63DAF-8483-4772-8E79-3D69D8477DE4"})
-_WINDOWS_DATA = frozenset({"7", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"})
 _ALIEN = frozenset({"ntfs", "ufs"})  # no Linux lies there, though they can be mounted
 # What blkid calls things that hold a system which cannot be reached from here.
 _LOCKED = {
@@ -176,15 +177,30 @@ class _Search:
             return found
         if told and family and self.damaged:
             return System(family, told.number)
-        for place in self.places:
-            guess = _foreign_family(place, self.on[place.device])
-            if guess is not None and family in {None, guess, _legacy(guess)}:
-                return System(family or guess, place.number)
+        if family in {None, *WINDOWS} and (found := self._windows(family)):
+            return found
         if found := self._bsd(family, is_mounted=is_mounted):
             return found
         if self.damaged:
             raise GuestError(f"no operating system is recognised, and a file system cannot be read: {self.damaged[0]}")
+        locked = [place.name for place in self.places if self._type(place) == BITLOCKER]
+        if locked and family in {None, *WINDOWS}:
+            raise UnknownGuestError(
+                f"{why_locked(locked[0])}; or set EXCLUDE_ALL_TASKS=yes to deliver the image as it is"
+            )
         raise UnknownGuestError(self._nothing_found())
+
+    def _windows(self, family: OsFamily | None) -> System | None:
+        """A Windows, on an NTFS that no firmware or rescue system has for itself."""
+        for place in self.places:
+            if self._type(place) == NTFS and not (place.partition and place.partition.fixed_role):
+                try:
+                    if found := windows_in(self.disk, place, looked_at, family):
+                        return found
+                except GuestError as error:
+                    self.report.warning(f"Looking for Windows: {error}")
+                    self.damaged.append(str(error))
+        return None
 
     def _bsd(self, family: OsFamily | None, *, is_mounted: bool) -> System | None:
         """A BSD, whose types of partitions say what it is; of several places, the one with a root in it.
@@ -316,17 +332,6 @@ def _usualness(volume: lvm.Volume) -> tuple[int, str]:
     """Sorts the usual names of a root first."""
     name = volume.name.lower()
     return (_USUAL_VOLUMES.index(name) if name in _USUAL_VOLUMES else len(_USUAL_VOLUMES)), volume.full_name
-
-
-def _foreign_family(place: Place, system: FileSystem) -> OsFamily | None:
-    kind = place.partition.type if place.partition else ""
-    if kind in _WINDOWS_DATA and system.type == "ntfs":
-        return OsFamily.WINDOWS
-    return None
-
-
-def _legacy(family: OsFamily) -> OsFamily:
-    return OsFamily.WINDOWS_LEGACY if family is OsFamily.WINDOWS else family
 
 
 def _is_root(directory: str) -> bool:

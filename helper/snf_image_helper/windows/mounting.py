@@ -11,10 +11,9 @@ from snf_image_helper.disks.volumes import Volumes
 from snf_image_helper.guest import Guest
 from snf_image_helper.mounts import TARGET, Mounts
 from snf_image_helper.system import System
+from snf_image_helper.windows.detection import BITLOCKER, why_locked
 from snf_image_helper.windows.places import CONFIG
 from snf_image_shared.errors import GuestError
-
-BITLOCKER = "BitLocker"  # what blkid calls it, with Device Encryption, and with a protection that is suspended
 
 
 def mount_windows(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, only: frozenset[str] | None) -> Guest:
@@ -37,11 +36,3 @@ def mount_windows(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, 
         raise
     guest.mounts["/"] = device
     return guest
-
-
-def why_locked(called: str) -> str:
-    """Why a volume with BitLocker is not entered, and the cure."""
-    return (
-        f"{called} is encrypted with BitLocker (or Device Encryption); run manage-bde -off C: in the image, wait until "
-        "manage-bde -status says that it is fully decrypted, and publish it anew"
-    )

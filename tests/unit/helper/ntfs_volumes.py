@@ -72,6 +72,21 @@ def leave_journal_open(disk: Path, offset: int) -> None:
         file.write(_restart_page(size) * 2)
 
 
+def bitlocker(disk: Path, offset: int) -> None:
+    """Make the volume one that blkid takes for BitLocker's: libblkid/src/superblocks/bitlocker.c of util-linux."""
+    metadata = 65536  # where such a volume describes itself
+    header = bytearray(512)
+    header[:11] = b"\xeb\x58\x90-FVE-FS-"
+    header[160:176] = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
+    header[176:184] = metadata.to_bytes(8, "little")
+    header[510:] = b"\x55\xaa"
+    with disk.open("r+b") as file:
+        file.seek(offset)
+        file.write(header)
+        file.seek(offset + metadata)
+        file.write(b"-FVE-FS-" + bytes([0, 0, 2, 0]))
+
+
 def _copies(file: BinaryIO, offset: int) -> tuple[int, int]:
     """Where the MFT and the mirror of its first records begin."""
     file.seek(offset)

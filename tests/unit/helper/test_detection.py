@@ -201,10 +201,11 @@ def test_bsd_is_known_by_its_partition(tmp_path: Path, script: str, family: OsFa
         assert find(disk)[0] == System(family, 1)
 
 
-def test_ntfs_is_taken_for_windows(tmp_path: Path) -> None:
+def test_an_ntfs_without_windows_is_no_windows(tmp_path: Path) -> None:
     with image(tmp_path / "d", "label: dos\nsize=20480,type=7\n", {1: ("mkfs.ntfs", "-Q", "-F")}) as disk:
-        assert find(disk)[0] == System(OsFamily.WINDOWS, 1)
-        assert find(disk, OSFAMILY="windows-legacy")[0] == System(OsFamily.WINDOWS_LEGACY, 1)
+        with pytest.raises(UnknownGuestError, match="p1: ntfs"):
+            find(disk)
+        assert find(disk, OSFAMILY="windows-legacy", ROOT_PARTITION="1")[0] == System(OsFamily.WINDOWS_LEGACY, 1)
 
 
 def test_only_the_missing_property_is_looked_for(tmp_path: Path) -> None:

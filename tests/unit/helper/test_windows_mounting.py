@@ -17,14 +17,13 @@ from snf_image_helper.mounting import mounted
 from snf_image_helper.system import OsFamily, System
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, attached, private_mounts, sh
-from unit.helper.ntfs_volumes import leave_journal_open, set_flags, written_to
+from unit.helper.ntfs_volumes import bitlocker, leave_journal_open, set_flags, written_to
 
 pytestmark = pytest.mark.root
 
 NAME = "phony-windows-mbr-one"
 (C,) = DISKS[NAME].pieces
 OFFSET = C.start * SECTOR
-_METADATA = 65536  # where the encrypted volume describes itself
 WINDOWS = System(OsFamily.WINDOWS, 1)
 
 
@@ -159,11 +158,7 @@ def test_a_look_at_a_volume_in_any_state_does_not_touch_it(disk: Path) -> None:
 
 
 def test_a_volume_with_bitlocker_is_refused(disk: Path) -> None:
-    with disk.open("r+b") as file:
-        file.seek(OFFSET)
-        file.write(bitlocker_header())
-        file.seek(OFFSET + _METADATA)
-        file.write(b"-FVE-FS-" + bytes([0, 0, 2, 0]))
+    bitlocker(disk, OFFSET)
     assert "partition 1 is encrypted with BitLocker (or Device Encryption); run manage-bde -off C:" in refusal(disk)
 
 
@@ -178,13 +173,3 @@ def test_a_volume_without_windows_is_refused(disk: Path, tmp_path: Path) -> None
     with attached_disk(disk) as found, written_to(found.partition_device(1), tmp_path / "place") as place:
         (place / "Windows").rename(place / "Old")
     assert "partition 1 has no directory /Windows/System32/config, so it is not C:" in refusal(disk)
-
-
-def bitlocker_header() -> bytes:
-    """What blkid knows it by: libblkid/src/superblocks/bitlocker.c of util-linux."""
-    header = bytearray(512)
-    header[:11] = b"\xeb\x58\x90-FVE-FS-"
-    header[160:176] = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
-    header[176:184] = _METADATA.to_bytes(8, "little")
-    header[510:] = b"\x55\xaa"
-    return bytes(header)
