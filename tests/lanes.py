@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The whole suite in lanes, one for each processor and one for the clusters, which mostly wait: `make test`.
+"""The whole suite in lanes, one more than there are processors because every part waits now and then: `make test`.
 
 Many tests look for what a deployment leaves on the whole machine. Each lane therefore has a machine of its own as far
 as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm; the project stays where it is, wherever that is.
@@ -25,7 +25,10 @@ TESTS = Path(__file__).resolve().parent
 LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
 # Those that take longest begin first, so that no lane is left alone with them.
-_LONGEST = ("test_layouts.py", "test_failures.py", "test_guests.py", "test_unusual_layouts.py", "test_disks.py")
+_LONGEST = (
+    *("cluster-12", "cluster-13", "unit-host", "test_guests", "test_failures", "unit-helper", "test_layouts"),
+    *("unit-others", "test_disks", "test_unusual_layouts"),
+)
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
 mkdir -m 1777 "$1/tmp" "$1/var"
@@ -69,29 +72,32 @@ class Outcome:
     seconds: float
 
 
-def jobs() -> tuple[Job, list[Job]]:
-    """The clusters, and all other parts in the order in which they begin."""
-    found = (path for path in TESTS.rglob("test_*.py") if "mark.vm" in path.read_text(encoding="utf-8"))
-    files = sorted(found, key=lambda path: (path.name not in _LONGEST, path.name))
-    parts = [Job(path.stem, (str(path), "-m", "vm and not guests")) for path in files]
+def jobs() -> list[Job]:
+    """All parts in the order in which they begin."""
     plain = ("-m", "not vm and not ganeti and not guests")
-    helper = str(TESTS / "unit/helper")
-    units = [Job("unit-helper", (helper, *plain)), Job("unit-others", (f"--ignore={helper}", *plain))]
-    return Job("clusters", (str(TESTS / "ganeti"), "-m", "ganeti")), [*units, *parts]
+    apart = {"unit-helper": str(TESTS / "unit/helper"), "unit-host": str(TESTS / "unit/host")}
+    parts = [Job(name, (directory, *plain)) for name, directory in apart.items()]
+    parts.append(Job("unit-others", (*(f"--ignore={directory}" for directory in apart.values()), *plain)))
+    # Each release of Debian has its own cluster, and half of the tests is of the one.
+    for name, release in (("cluster-12", "bookworm"), ("cluster-13", "not bookworm")):
+        parts.append(Job(name, (str(TESTS / "ganeti"), "-m", "ganeti", "-k", release)))
+    found = sorted(path for path in TESTS.rglob("test_*.py") if "mark.vm" in path.read_text(encoding="utf-8"))
+    parts += [Job(path.stem, (str(path), "-m", "vm and not guests")) for path in found]
+    order = {name: place for place, name in enumerate(_LONGEST)}
+    return sorted(parts, key=lambda part: order.get(part.name, len(order)))
 
 
 def main() -> int:
     """Run everything, show each part when it has ended; 0 when all of it passed."""
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
-    clusters, rest = jobs()
+    parts = jobs()
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    for job in rest:
+    for job in parts:
         waiting.put(job)
     outcomes: list[Outcome] = []
-    lanes = [threading.Thread(target=lambda: outcomes.append(run(clusters, 0)))]
-    for number in range(1, (os.cpu_count() or 1) + 1):
-        lanes.append(threading.Thread(target=_work, args=(waiting, number, outcomes)))
+    numbers = range((os.cpu_count() or 1) + 1)
+    lanes = [threading.Thread(target=_work, args=(waiting, number, outcomes)) for number in numbers]
     for lane in lanes:
         lane.start()
     for lane in lanes:
@@ -99,7 +105,7 @@ def main() -> int:
     print("\n== All parts")
     for outcome in sorted(outcomes, key=lambda each: each.status):
         print(f"{outcome.seconds:6.0f} s  {'passed' if not outcome.status else 'FAILED'}  {outcome.job.name}")
-    return 0 if all(not outcome.status for outcome in outcomes) and len(outcomes) == len(rest) + 1 else 1
+    return 0 if all(not outcome.status for outcome in outcomes) and len(outcomes) == len(parts) else 1
 
 
 def run(job: Job, number: int) -> Outcome:

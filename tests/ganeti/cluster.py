@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ganeti.node import Node
-from ganeti.traces import programs, traces
+from ganeti.traces import loop_directory, programs, traces
 from leaks import Traces
 from snf_image_shared.process import Finished
 
@@ -35,7 +35,7 @@ _NODE_ADDRESS, _CLUSTER_ADDRESS, _OTHER_ADDRESS = "203.0.113.1", "203.0.113.2", 
 _TEMPLATES = "file,sharedfile,ext,diskless"
 _FILES = "/srv/ganeti/file-storage"
 _SHARED_FILES = "/srv/ganeti/shared-file-storage"
-_VOLUMES = ("/srv/ganeti/loopfile", "/srv/ganeti/nbdfile")
+_LOOPFILE, _NBDFILE = "/srv/ganeti/loopfile", "/srv/ganeti/nbdfile"
 _EXTSTORAGE = "/srv/ganeti/extstorage"
 _STORAGE_SCRIPTS = ("create", "attach", "detach", "remove", "grow", "setinfo", "verify", "snapshot", "open", "close")
 # Ganeti's own bounds begin at a disk of 1 GiB.
@@ -234,7 +234,10 @@ def _prepare(node: Node) -> None:
         f"link set {_BRIDGE} up",
     ):
         node.run("ip", *line.split())
-    node.run("mkdir", "-p", "/run/lock", _FILES, _SHARED_FILES, *_VOLUMES, "/var/log/ganeti/extstorage")
+    behind_loops = loop_directory(node)
+    directories = (_FILES, _SHARED_FILES, behind_loops, _NBDFILE)
+    node.run("mkdir", "-p", "/run/lock", *directories, "/var/log/ganeti/extstorage")
+    node.run("ln", "--symbolic", "--relative", behind_loops, _LOOPFILE)
     node.write("/etc/ganeti/file-storage-paths", f"{_FILES}\n{_SHARED_FILES}\n")
     for provider in ("loopfile", "nbdfile"):
         directory = f"{_EXTSTORAGE}/{provider}"

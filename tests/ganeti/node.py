@@ -39,6 +39,11 @@ class Node:
     root: Path
     pid: int
 
+    @property
+    def own_word(self) -> str:
+        """What no other node on this machine is called."""
+        return self.root.parent.name.removeprefix(_PREFIX)
+
     def try_(self, *argv: str, stdin: bytes = b"") -> Finished:
         """Run a program in the node, whatever its status. Raises ProcessError when it takes too long."""
         return run(self.command(*argv), stdin=stdin, limits=Limits(_SECONDS, _ANY_STATUS))

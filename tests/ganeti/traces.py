@@ -25,10 +25,15 @@ def traces(node: Node) -> Traces:
     loops = node.run("losetup", "--all", "--noheadings", "--list", "--output=NAME,BACK-FILE").splitlines()
     return Traces(
         frozenset(Path(f"/proc/{node.pid}/mountinfo").read_text().splitlines()),
-        frozenset(loop for loop in loops if " /srv/ganeti/" in loop),
+        frozenset(loop for loop in loops if f" {loop_directory(node)}/" in loop),
         frozenset(_files(node)),
         frozenset(program for program in programs(node).values() if not _is_ganetis(program)),
     )
+
+
+def loop_directory(node: Node) -> str:
+    """Where the files behind its loop devices lie. Every node sees all others' devices, and these names with them."""
+    return f"/srv/ganeti/volumes-{node.own_word}"
 
 
 def check_nothing_left(node: Node, before: Traces) -> None:
