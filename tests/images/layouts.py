@@ -146,6 +146,9 @@ def _whole(kind: Kind, mib: int, subvolumes: dict[str, str] | None = None) -> La
     return Layout(_gpt(mib, _last(1, 1, mib, Type.LINUX)), (volume,))
 
 
+# All guests have host keys for new ones to take their place. To make one of this type takes the helper VM some seconds
+# under emulation, so this layout alone has one.
+WITH_RSA_KEY = "boot-esp-gpt"
 _EXT = 512
 _LARGE = 640
 LAYOUTS = {
@@ -260,8 +263,7 @@ UNUSUAL = {
 def layout(name: str, cache: Path) -> Path:
     """Give the read-only raw image of that name in LAYOUTS, building it on the first call. Raises ProcessError."""
     recipe = ("layouts", "bootstrap", "file_systems", "partitions", "logical_volumes")
-    wanted = (LAYOUTS | UNUSUAL)[name]
-    return cached(cache, f"layout-{name}", recipe, lambda scratch: _build(wanted, guest_tree(cache), scratch))
+    return cached(cache, f"layout-{name}", recipe, lambda scratch: _build(name, guest_tree(cache), scratch))
 
 
 def guest_tree(cache: Path) -> Path:
@@ -310,10 +312,13 @@ def lay_out(wanted: Layout, root: Path, disk: Path) -> None:
         write_file_system(disk, piece, system, root.parent)
 
 
-def _build(wanted: Layout, archive: Path, scratch: Path) -> Path:
-    root, disk = scratch / "root", scratch / "disk.raw"
+def _build(name: str, archive: Path, scratch: Path) -> Path:
+    wanted, root, disk = (LAYOUTS | UNUSUAL)[name], scratch / "root", scratch / "disk.raw"
     root.mkdir()
     _tar(archive, root, "--extract")
+    if name != WITH_RSA_KEY:
+        for key in (root / "etc/ssh").glob("ssh_host_rsa_key*"):
+            key.unlink()
     (root / "etc/fstab").write_text(wanted.fstab())
     lay_out(wanted, root, disk)
     return disk

@@ -24,7 +24,7 @@ from images.inspection import (
     read_file,
     stat_file,
 )
-from images.layouts import HOSTNAME, LAYOUTS, layout
+from images.layouts import HOSTNAME, LAYOUTS, WITH_RSA_KEY, layout
 from images.partitions import SECTORS_PER_MIB
 from provider import Instance, Outcome, Provider
 
@@ -187,7 +187,8 @@ def test_the_network_is_configured_for_the_card(deployed: Deployed) -> None:
 def test_the_ssh_host_keys_are_new_pairs(deployed: Deployed) -> None:
     image = Tree(deployed.image, deployed.root.partition, deployed.root.subvolume)
     names = [name for name in list_directory(image, "/etc/ssh") if name.startswith("ssh_host_")]
-    assert names
+    types = ["ecdsa", "ed25519", *(["rsa"] if deployed.name == WITH_RSA_KEY else [])]
+    assert names == [f"ssh_host_{kind}_key{public}" for kind in types for public in ("", ".pub")]
     assert [name for name in list_directory(deployed.root, "/etc/ssh") if name.startswith("ssh_host_")] == names
     for name in names:
         assert read_file(image, f"/etc/ssh/{name}") != read_file(deployed.root, f"/etc/ssh/{name}")
@@ -235,13 +236,13 @@ def test_each_task_is_reported_from_start_to_end(deployed: Deployed) -> None:
     ]
 
 
-def test_two_deployments_of_one_image_share_no_identity(provider: Provider, cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    one = deploy("ext4-gpt", provider, cache, tmp_path / "one")
-    two = deploy("ext4-gpt", provider, cache, tmp_path / "two")
-    for path in ("/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_rsa_key.pub", "/etc/shadow"):
-        assert one.text(path) != two.text(path)
+@pytest.mark.parametrize("deployed", ["ext4-gpt"], indirect=True)
+def test_two_deployments_of_one_image_share_no_identity(
+    deployed: Deployed, provider: Provider, cache: Path, tmp_path: Path
+) -> None:
+    again = deploy(deployed.name, provider, cache, tmp_path)
+    for path in ("/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_ecdsa_key.pub", "/etc/shadow"):
+        assert deployed.text(path) != again.text(path)
 
 
 def crypt(password: str, setting: str) -> str:
