@@ -30,6 +30,7 @@ _IDENTITY = {"publicKeyToken": "31bf3856ad364e35", "language": "neutral", "versi
 _ARCHITECTURES = frozenset({"amd64", "arm", "arm64", "ia64", "msil", "wow64", "x86"})
 _DEEPEST = 32
 _ENCODING = re.compile(r"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_XML_TEXT = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 _MARK = "snf-image "
 
 
@@ -136,7 +137,12 @@ class AnswerFile:
         return None if element is None else (element.text or "").strip()
 
     def set_text(self, component: Component, path: Sequence[str], text: str) -> None:
-        """Make the element at the end of the path say so; it and all above it are made if they are missing."""
+        """Make the element at the end of the path say so; it and all above it are made if they are missing.
+
+        Raises GuestError for a text that XML cannot hold.
+        """
+        if not _XML_TEXT.fullmatch(text):
+            raise GuestError(f"{path[-1]}: has a character that no answer file can hold; leave it out")
         element = self._made(component)
         for name in path:
             element = _child(element, name)
@@ -149,15 +155,6 @@ class AnswerFile:
         for element in elements:
             self.remove(component, element.name)
             _build(self._made(component), element)
-
-    def remove(self, component: Component, *path: str) -> None:
-        """Take the element at the end of the path out, if it is there."""
-        parent: ET.Element | None = self._find(component)
-        for name in path[:-1]:
-            parent = None if parent is None else parent.find(_name(name))
-        if parent is not None:
-            for gone in parent.findall(_name(path[-1])):
-                parent.remove(gone)
 
     def run_synchronously(self, architecture: str, command: Command) -> None:
         """Let Setup run it in the specialize pass, as SYSTEM, after what it is told already; once."""
