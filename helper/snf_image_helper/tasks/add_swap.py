@@ -22,7 +22,7 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
 
     Raises GuestError when the guest has no fstab or, with CLOUD_INIT, no cloud-init.
     """
-    swap = _asked(job)
+    swap = asked_swap(job)
     if not isinstance(swap, SwapDisk) and job.wishes.flag("CLOUD_INIT"):
         cloud_init_files.leave_swap(guest, job, swap.mib * MIB)
         return
@@ -44,7 +44,8 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
         guest.append_text(_FSTAB, f"UUID={uuid}\tnone\tswap\tsw\t0\t0\n")
 
 
-def _asked(job: Job) -> SwapPartition | SwapDisk | SwapFile:
+def asked_swap(job: Job) -> SwapPartition | SwapDisk | SwapFile:
+    """What the property SWAP asks for. Raises GuestError for a wrong one, and for a disk that the instance lacks."""
     swap = parse_swap(job.wishes.text("SWAP") or "")
     if isinstance(swap, SwapDisk) and swap.index >= len(job.disks):
         raise GuestError(
@@ -67,12 +68,12 @@ def _in_use(text: str, device: str) -> bool:
 def _skip(job: Job) -> str | None:
     if job.wishes.text("SWAP") is None:
         return "the property SWAP is not set"
-    _asked(job)
+    asked_swap(job)
     return None
 
 
 def _makes_partition(job: Job) -> bool:
-    return not job.wishes.flag("CLOUD_INIT") and isinstance(_asked(job), SwapPartition)
+    return not job.wishes.flag("CLOUD_INIT") and isinstance(asked_swap(job), SwapPartition)
 
 
 TASK: Task[Guest] = Task(

@@ -6,10 +6,12 @@ Host name, machine-id and SSH host keys are tasks of their own.
 
 from __future__ import annotations
 
+from snf_image_helper.bsd import template_state as bsd_state
 from snf_image_helper.guest import Guest
-from snf_image_helper.linux.template_state import Word, reset
+from snf_image_helper.linux import template_state as linux_state
+from snf_image_helper.linux.template_state import Word
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
+from snf_image_helper.task import BSD, MOUNT_IMAGE, UNIX, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
@@ -24,6 +26,7 @@ _HISTORY = frozenset({Word.JOURNAL, Word.LOGINS, Word.LOGS})
 
 def reset_identity(guest: Guest, job: Job, report: Reporter) -> None:
     """What was found is told in one line on the console. Raises GuestError for what two guests must not share."""
+    reset = bsd_state.reset if guest.system.family in BSD else linux_state.reset
     found = {}
     for word in words_of(job):
         try:
@@ -61,7 +64,7 @@ def _skip(job: Job) -> str | None:
 TASK: Task[Guest] = Task(
     "ResetIdentity",
     reset_identity,
-    families=LINUX_ONLY,
+    families=UNIX,
     after=(MOUNT_IMAGE, "InitializeDatasource"),
     skip=_skip,
     decides="what is there",

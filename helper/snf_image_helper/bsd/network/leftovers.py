@@ -67,12 +67,18 @@ def withdraw(guest: Guest, written: Mapping[str, object]) -> None:
             guest.remove(path)
 
 
-def forget_leases(guest: Guest) -> None:
-    """Two clones with one identity fight over one address; a lease of another network delays the boot."""
+def forget_leases(guest: Guest) -> int:
+    """Remove leases and DHCP identities; how many there were.
+
+    Two clones with one identity fight over one address; a lease of another network delays the boot.
+    """
+    found = 0
     for directory, pattern in _LEASES.items():
         for name in guest.list_directory(directory, missing_ok=True):
             if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
                 guest.remove(f"{directory}/{name}")
+                found += 1
+    return found
 
 
 def _freebsd(guest: Guest) -> Iterator[str]:
