@@ -152,9 +152,11 @@ class AnswerFile:
 
     def put(self, component: Component, *elements: Element) -> None:
         """Have these below a component, each in the place of those of its name."""
+        parent = self._made(component)
         for element in elements:
-            self.remove(component, element.name)
-            _build(self._made(component), element)
+            for old in parent.findall(_name(element.name)):
+                parent.remove(old)
+            _build(parent, element)
 
     def run_synchronously(self, architecture: str, command: Command) -> None:
         """Let Setup run it in the specialize pass, as SYSTEM, after what it is told already; once."""
