@@ -18,6 +18,7 @@ _MAX_PROBLEMS = 10
 _VIRTUAL = frozenset(
     {"swap", "proc", "sysfs", "tmpfs", "ramfs", "devpts", "devtmpfs", "cgroup", "cgroup2", "efivarfs", "securityfs"}
     | {"debugfs", "tracefs", "bpf", "hugetlbfs", "mqueue", "configfs", "fusectl", "binfmt_misc", "ignore"}
+    | {"procfs", "linprocfs", "linsysfs", "fdescfs", "fdesc", "devfs", "kernfs", "ptyfs", "mfs"}
 )
 # What may be on the image's disk. "auto" stands for whatever blkid finds.
 _LOCAL = frozenset({"auto", "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "msdos"})
@@ -78,17 +79,19 @@ def root_entry(entries: tuple[Entry, ...]) -> Entry | None:
     return next((entry for entry in entries if entry.mount_point.startswith("/") and not entry.place), None)
 
 
-def local_mounts(entries: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+def local_mounts(
+    entries: tuple[Entry, ...], local: frozenset[str] = _LOCAL
+) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """What is to be mounted besides the root, parents before children, and warnings about what is not.
 
-    Raises GuestError for more than MAX_MOUNTS.
+    `local` are the types that may lie on the image's disk. Raises GuestError for more than MAX_MOUNTS.
     """
     wanted: dict[tuple[str, ...], Entry] = {}
     warnings = []
     for entry in entries:
         if entry.type in _VIRTUAL or _waits(entry) or entry.mount_point in {"none", "swap", "/"}:
             continue
-        reason = _why_not(entry)
+        reason = _why_not(entry, local)
         if reason is None and entry.place in wanted:
             reason = "another line has the same mount point"
         if reason is None and entry.place:
@@ -113,12 +116,12 @@ def _waits(entry: Entry) -> bool:
     return entry.has("noauto") and not entry.has(_AUTOMOUNT)
 
 
-def _why_not(entry: Entry) -> str | None:
+def _why_not(entry: Entry, local: frozenset[str]) -> str | None:
     if not entry.mount_point.startswith("/"):
         return "its mount point does not begin with /"
     if entry.has("bind") or entry.has("rbind"):
         return "bind mounts are left to the guest"
-    if entry.type not in _LOCAL:
+    if entry.type not in local:
         return f"file systems of type {printable(entry.type)} are left to the guest"
     if _REMOVABLE.match(entry.device):
         return f"{printable(entry.device)} is removable"

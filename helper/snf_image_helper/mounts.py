@@ -15,6 +15,8 @@ from snf_image_helper.disks.filesystems import (
     repair_known_errors,
     unmount,
 )
+from snf_image_helper.disks.ufs import UFS
+from snf_image_helper.disks.ufs_check import refuse_spoiled
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
 
@@ -25,6 +27,7 @@ TARGET = "/run/snf-image/target"
 class Mount:
     device: str
     path: str
+    kind: str
 
 
 @dataclass
@@ -49,18 +52,22 @@ class Mounts:
             replayed = mount(system.device, at or path, system.type, options)
             for warning in (*repaired, *replayed) if self.repairs else ():
                 self.report.warning(warning)
-        self.stack.append(Mount(system.device, path))
+        self.stack.append(Mount(system.device, path, system.type))
         if not self.read_only:
             check_writable(system.device, path)
 
     def release(self) -> None:
-        """Flush and unmount all, the last one first. Raises GuestError."""
-        for done in () if self.read_only else self.stack:
+        """Flush and unmount all, the last one first, and see that each UFS is still sound. Raises GuestError."""
+        written = () if self.read_only else tuple(self.stack)
+        for done in written:
             check_writable(done.device, done.path)
         while self.stack:
             unmount(self.stack[-1].path)
             self.stack.pop()
         os.sync()
+        for done in written:
+            if done.kind == UFS:
+                refuse_spoiled(done.device)
 
     def abandon(self) -> None:
         """Unmount what a failure left mounted; that failure is the one to tell."""

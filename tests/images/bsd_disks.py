@@ -18,6 +18,7 @@ from images.bsd_labels import FFS, SWAP, Label, Slice, System, decode
 from images.file_systems import copy_into
 from images.inspection import partition_table
 from images.partitions import MIB, SECTOR, SECTORS_PER_MIB
+from images.ufs2 import GROWTH, as_ufs2
 from snf_image_shared.process import run
 
 FREEBSD_BOOT = "83BD6B9D-7F41-11DC-BE0B-001560B84F0F"
@@ -130,7 +131,11 @@ def make_bsd_disk(layout: BsdLayout, tree: Path, disk: Path) -> None:
 def make_ffs(tree: Path, image: Path, size: int, version: int = 2) -> None:
     """Make an FFS of `size` bytes as the releases do, with many i-nodes for its size. Raises ProcessError."""
     options = f"version={version},bsize=16384,fsize=2048,density=8192"
+    if version == 2:
+        size -= GROWTH
     run(["makefs", "-t", "ffs", "-B", "le", "-s", str(size), "-o", options, str(image), str(tree)])
+    if version == 2:
+        as_ufs2(image)
 
 
 def read_label(disk: Path, number: int, system: System) -> Label:

@@ -1,16 +1,103 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Mounts the UFS file systems of a BSD guest as its fstab says."""
+"""Mounts the file systems of a BSD guest as its fstab says; each UFS is checked before the kernel gets to see it.
+
+After the last task Mounts checks all that was written. Why Linux may write there, and where not: docs/bsd.md.
+"""
 
 from __future__ import annotations
 
-from snf_image_helper.disks.disk import Disk
+import os
+from pathlib import Path
+
+from snf_image_helper import fstab
+from snf_image_helper.bsd.device_names import place_named
+from snf_image_helper.disks.disk import Disk, Place
+from snf_image_helper.disks.filesystems import FileSystem
+from snf_image_helper.disks.ufs import UFS, prepare_for_writing, read_ufs, refuse_unwritable
+from snf_image_helper.disks.ufs_check import refuse_damaged
 from snf_image_helper.disks.volumes import Volumes
+from snf_image_helper.fstab import Entry, printable
 from snf_image_helper.guest import Guest
-from snf_image_helper.mounts import Mounts
+from snf_image_helper.mounts import TARGET, Mounts
 from snf_image_helper.system import System
 from snf_image_shared.errors import GuestError
+
+_FSTAB = "/etc/fstab"
+# What fstab calls a file system, and what is on the disk then.
+_KINDS = {"ufs": UFS, "ffs": UFS, "4.2bsd": UFS, "msdosfs": "vfat", "msdos": "vfat", "ext2fs": "ext2"}
+_OPTIONAL = ("nofail", "failok")  # FreeBSD's mount(8)
 
 
 def mount_bsd(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, only: frozenset[str] | None) -> Guest:
     """As mount_linux(). Raises GuestError."""
-    raise GuestError(f"OSFAMILY {system.family} cannot be mounted by this version")
+    root = next((item for item in volumes.places if item.number == system.root_partition), None)
+    if root is None:
+        raise GuestError(f"there is no partition {system.root_partition}; correct ROOT_PARTITION")
+    Path(TARGET).mkdir(parents=True, exist_ok=True)
+    _add(FileSystem(root.device, UFS), TARGET, system, mounts)
+    guest = Guest(TARGET, disk, system)
+    try:
+        if not guest.is_dir("/etc"):
+            raise GuestError(f"{root.name} has no directory /etc; correct ROOT_PARTITION")
+        guest.mounts["/"] = root.device
+        _mount_others(guest, volumes, mounts, (root, only))
+    except BaseException:
+        guest.close()
+        raise
+    return guest
+
+
+def _add(what: FileSystem, path: str, system: System, mounts: Mounts, *, at: str | None = None) -> None:
+    if what.type == UFS and not mounts.read_only:
+        ufs = read_ufs(what.device)
+        refuse_unwritable(ufs, system.family, what.device)
+        refuse_damaged(what.device)
+        prepare_for_writing(ufs, system.family, what.device)
+    mounts.add(what, path, at=at)
+
+
+def _mount_others(guest: Guest, volumes: Volumes, mounts: Mounts, where: tuple[Place, frozenset[str] | None]) -> None:
+    root, only = where
+    if not guest.exists(_FSTAB):
+        mounts.report.warning(f"the guest has no {_FSTAB}: only its root file system is mounted")
+        return
+    entries, problems = fstab.parse(guest.read_text(_FSTAB, missing_ok=True) or "")
+    wanted, skipped = fstab.local_mounts(entries, frozenset(_KINDS))
+    for warning in (*problems, *skipped) if only is None else ():
+        mounts.report.warning(warning)
+    for entry in wanted:
+        if only is not None and "/" + "/".join(entry.place) not in only:
+            continue
+        place = place_named(entry.device, volumes, guest.system.family, root)
+        what = f"{_FSTAB}: {printable(entry.mount_point)} ({printable(entry.device)})"
+        if place is None:
+            mounts.report.warning(f"{what} is not mounted: no partition of the image has this name")
+            continue
+        try:
+            _mount_entry(entry, volumes.on(place), guest, mounts)
+        except GuestError as error:
+            if only is None and not any(entry.has(option) for option in _OPTIONAL):
+                raise GuestError(f"{what}: {error}; or give the line the option noauto") from error
+            mounts.report.warning(f"{what}: {error}; it is not mounted")
+
+
+def _mount_entry(entry: Entry, found: FileSystem, guest: Guest, mounts: Mounts) -> None:
+    kind = _KINDS[entry.type]
+    if found.type != kind and not (kind == "ext2" and found.type.startswith("ext")):
+        raise GuestError(f"there is {found.type or 'no known file system'}, not {printable(entry.type)}")
+    if not guest.is_dir(entry.mount_point):
+        mounts.report.warning(
+            f"{_FSTAB}: {printable(entry.mount_point)} is not mounted: the guest has no such directory"
+        )
+        return
+    directory = guest.open_directory(entry.mount_point)
+    try:
+        # Mounted at the descriptor, which the kernel has resolved inside the root; the name is for unmounting.
+        place = str(Path(f"/proc/self/fd/{directory}").readlink())
+        if not place.startswith(f"{TARGET}/"):
+            mounts.report.warning(f"{_FSTAB}: {printable(entry.mount_point)} is not mounted: it is the root itself")
+            return
+        _add(found, place, guest.system, mounts, at=f"/proc/self/fd/{directory}")
+    finally:
+        os.close(directory)
+    guest.mounts["/" + "/".join(entry.place)] = found.device

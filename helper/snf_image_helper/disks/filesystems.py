@@ -15,12 +15,13 @@ from pathlib import Path
 from snf_image_helper.disks import ntfs
 from snf_image_helper.disks.checking import finding, first_finding
 from snf_image_helper.disks.kernel_log import messages_about
+from snf_image_helper.disks.ufs import UFS, read_ufs
 from snf_image_shared.errors import GuestError
 from snf_image_shared.process import Limits, ProcessError, run
 
 EXT = frozenset({"ext2", "ext3", "ext4"})
 F2FS = "f2fs"
-MOUNTABLE = EXT | {"xfs", "btrfs", "vfat", F2FS}
+MOUNTABLE = EXT | {"xfs", "btrfs", "vfat", F2FS, UFS}
 SWAP = "swap"
 
 # Options for a first look at a file system that may be damaged: its journal stays as it is.
@@ -238,6 +239,8 @@ def _f2fs_state(device: str) -> str:
 
 
 def _mount(device: str, target: str, kind: str, flags: int, options: str) -> None:
+    if kind == UFS:
+        options = f"ufstype={read_ufs(device).kind}"
     arguments = (os.fsencode(device), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(options))
     with messages_about(device) as messages:
         if _libc().mount(*arguments):
@@ -245,6 +248,8 @@ def _mount(device: str, target: str, kind: str, flags: int, options: str) -> Non
 
 
 def _why_not_mounted(device: str, kind: str, options: str, number: int, said: Sequence[str]) -> str:
+    if kind == UFS and number in {errno.ENODEV, errno.EROFS}:
+        return "the helper's kernel does not write UFS; rebuild the helper with snf-image-update-helper --with-ufs"
     if number == errno.ENODEV:
         return f"the helper's kernel does not know {kind}; rebuild the helper with snf-image-update-helper"
     if number == errno.ENOENT and options:
