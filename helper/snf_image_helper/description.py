@@ -76,7 +76,7 @@ def described(found: FoundSystem, guest: Guest, job: Job, problems: Problems) ->
         distribution=distro.name or told(partial(_member, name="ID")),
         release=distro.version or told(partial(_member, name="VERSION_ID")),
         distribution_family=str(distro.family),
-        architecture=told(_architecture),
+        architecture=told(architecture),
         kernels=kernels,
         init=told(_init),
         network=told(lambda guest: str(decide(guest, job.wishes).owner or "")),
@@ -92,7 +92,8 @@ def _member(guest: Guest, name: str) -> str:
     return next((value for members in os_releases(guest) if (value := members.get(name, ""))), "")
 
 
-def _architecture(guest: Guest) -> str:
+def architecture(guest: Guest) -> str:
+    """Of its programs, as uname -m calls it; "" for none that is known. Raises GuestError."""
     path = next((path for path in _PROGRAMS if guest.is_file(path)), None)
     head = guest.head(path, 20) if path else b""
     if len(head) < 20 or not head.startswith(b"\x7fELF"):

@@ -11,8 +11,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
+from snf_image_helper import description
+from snf_image_helper.bsd import description as bsd_description
 from snf_image_helper.cloud_init import seed_orders
-from snf_image_helper.description import described
 from snf_image_helper.detection import find, looked_at
 from snf_image_helper.disks import lvm
 from snf_image_helper.disks.booting import ESP, boot_of, loaders_in
@@ -34,7 +35,7 @@ from snf_image_helper.planning import (
 from snf_image_helper.problems import Problems, fact
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
-from snf_image_helper.task import MOUNTED_EXCLUDED
+from snf_image_helper.task import BSD, MOUNTED_EXCLUDED
 from snf_image_shared.errors import GuestError, SnfImageError
 from snf_image_shared.findings import (
     Findings,
@@ -48,6 +49,7 @@ from snf_image_shared.findings import (
 )
 from snf_image_shared.job import Job
 
+_DESCRIBED = {OsFamily.LINUX: description.described} | dict.fromkeys(BSD, bsd_description.described)
 _KINDS = {TableKind.DOS: "mbr", TableKind.GPT: "gpt"}
 # Besides the root, where a part of the system may lie that is looked at.
 _MOUNT_POINTS = frozenset({"/boot", "/boot/efi", "/efi", "/etc", "/usr", "/var", "/var/lib"})
@@ -75,10 +77,14 @@ def inspect_disk(disk: Disk, job: Job) -> Findings:
     with problems.noted():
         boot = boot_of(disk, tuple(loaders), problems)
     system, plan = _system(disk, job, problems)
+    found_table = _found_table(table, on) if table else None
+    slices: tuple[FoundPartition, ...] = ()
+    with problems.noted():
+        slices = _found_slices(disk, on)
     return Findings(
         size=disk.sectors * disk.sector_size,
         sector_size=disk.sector_size,
-        table=_found_table(table, on) if table else None,
+        table=replace(found_table, partitions=(*found_table.partitions, *slices)) if found_table else None,
         content=on.get(WHOLE_DISK, FoundFileSystem()),
         volumes=volumes,
         boot=boot,
@@ -153,6 +159,23 @@ def _found_table(table: PartitionTable, on: Mapping[int, FoundFileSystem]) -> Fo
     return FoundTable(_KINDS[table.kind], table.identity, tuple(partitions))
 
 
+def _found_slices(disk: Disk, on: Mapping[int, FoundFileSystem]) -> tuple[FoundPartition, ...]:
+    """The partitions in the disklabels of BSDs; they come after those of the table, in which their numbers go on."""
+    return tuple(
+        FoundPartition(
+            number=number,
+            start=item.start * disk.sector_size,
+            size=item.size * disk.sector_size,
+            type=item.kind_name,
+            role=f"{found.label.family} {item.letter}: {item.kind_name}",
+            name=item.letter,
+            content=on.get(number, FoundFileSystem()),
+        )
+        for found in disk.labels
+        for number, item in found.slices.items()
+    )
+
+
 def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | None, Plan]:
     """The system on the disk and what a deployment does with it; both end where nothing more is known."""
     try:
@@ -163,8 +186,9 @@ def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | Non
     found = FoundSystem(str(system.family), system.root_partition, system.volume)
     if system.ignition:
         return replace(found, name=str(system.ignition.guest)), _planned(job, system, None)
-    if system.family is not OsFamily.LINUX:
-        problems.add(f"the system is {system.family}, and this version looks into Linux alone")
+    described = _DESCRIBED.get(system.family)
+    if described is None:
+        problems.add(f"the system is {system.family}, and this version does not look into it")
         return found, _planned(job, system, None)
     failure = None
     for only in (None, _MOUNT_POINTS):

@@ -39,12 +39,16 @@ class FoundFileSystem:
 class FoundPartition:
     """One partition."""
 
-    number: int = field(metadata=_says("Its number in the table"))
+    number: int = field(
+        metadata=_says("Its number in the table; of one in a BSD's disklabel, as ROOT_PARTITION means it")
+    )
     start: int = field(metadata=_says("Where it begins, in bytes"))
     size: int = field(metadata=_says("Its size in bytes"))
-    type: str = field(metadata=_says("Its type: a GUID of a GPT, or the hexadecimal number of an MBR"))
+    type: str = field(
+        metadata=_says("Its type: a GUID of a GPT, the hexadecimal number of an MBR, the kind in a disklabel")
+    )
     role: str = field(default="", metadata=_says("What the type means, if it is known"))
-    name: str = field(default="", metadata=_says("Its name in a GPT"))
+    name: str = field(default="", metadata=_says("Its name in a GPT, its letter in a disklabel"))
     uuid: str = field(default="", metadata=_says("Its PARTUUID"))
     attributes: str = field(default="", metadata=_says("Attributes of a GPT, as sfdisk names them"))
     is_bootable: bool = field(default=False, metadata=_says("Whether an MBR calls it active"))
@@ -91,12 +95,12 @@ class FoundSystem:
     root_partition: int = field(metadata=_says("As the property ROOT_PARTITION; 0: the whole disk"))
     volume: str = field(default="", metadata=_says("GROUP/NAME of its logical volume on that partition; empty: none"))
     name: str = field(default="", metadata=_says("What it calls itself: Debian GNU/Linux 13 (trixie)"))
-    distribution: str = field(default="", metadata=_says("ID of its os-release"))
-    release: str = field(default="", metadata=_says("VERSION_ID of its os-release"))
+    distribution: str = field(default="", metadata=_says("ID of its os-release; a BSD's family"))
+    release: str = field(default="", metadata=_says("VERSION_ID of its os-release; a BSD's, as uname -r"))
     distribution_family: str = field(default="", metadata=_says("debian, redhat, suse: whose ways it follows"))
     architecture: str = field(default="", metadata=_says("Of its programs, as uname -m: x86_64, aarch64"))
     kernels: tuple[str, ...] = field(default=(), metadata=_says("Releases of the kernels that have modules"))
-    init: str = field(default="", metadata=_says("systemd, openrc, sysvinit, busybox, upstart, runit"))
+    init: str = field(default="", metadata=_says("systemd, openrc, sysvinit, busybox, upstart, runit, a BSD's rc"))
     network: str = field(default="", metadata=_says("For which network software ConfigureNetwork would write"))
     network_backend: str = field(default="", metadata=_says("What netplan configures"))
     cloud_init: str = field(default="", metadata=_says("Version of its cloud-init, or 'unknown version'"))

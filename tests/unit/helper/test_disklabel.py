@@ -132,9 +132,13 @@ def test_a_label_that_cannot_be_is_refused(label: Label, words: str) -> None:
 
 
 @pytest.mark.parametrize("system", System)
-def test_400_partitions_and_sectors_of_other_sizes_are_refused(system: System) -> None:
+def test_400_partitions_other_sectors_and_half_a_magic_are_refused_under_a_right_checksum(system: System) -> None:
     label = label_of(system, {"a": Slice(START, 1000, FFS)}, 2000, 4000)
-    for at, number, words in ((138, 400, "400 partitions"), (40, 4096, "sectors of 4096 bytes")):
+    for at, number, words in (
+        (138, 400, "400 partitions"),
+        (40, 4096, "sectors of 4096 bytes"),
+        (132, 0, "second magic number"),
+    ):
         raw = bytearray(label.encode())
         raw[at : at + 2] = number.to_bytes(2, "little")
         raw[136:138] = bytes(2)

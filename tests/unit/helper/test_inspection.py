@@ -168,7 +168,6 @@ def test_the_plan_is_that_of_a_deployment_in_its_order_with_what_the_image_overr
         ({"SWAP": "nonsense"}, "property SWAP"),
         ({"EXCLUDE_TASK_FIXPARTITIONTABLE": "yes", "SWAP": "5:1"}, "AddSwap needs FixPartitionTable"),
         ({"ROOT_PARTITION": "9"}, "property ROOT_PARTITION: '9' is not the number of a partition"),
-        ({"OSFAMILY": "windows", "ROOT_PARTITION": "3"}, "OSFAMILY windows cannot be customised"),
     ],
 )
 def test_a_job_that_a_deployment_refuses_is_refused_with_its_words(
