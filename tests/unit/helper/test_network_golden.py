@@ -20,6 +20,9 @@ from snf_image_helper.network import RENDERERS, Renderer, netplan
 from snf_image_helper.network.cards import Card, cards_of
 from snf_image_helper.network.rendering import Facts, FileContent, Rendered
 from snf_image_helper.system import OsFamily
+from snf_image_helper.windows import legacy_network
+from snf_image_helper.windows import network as windows_network
+from snf_image_helper.windows.answer_file import AnswerFile, Component, Pass
 from snf_image_shared.job import Nic
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden_network"
@@ -46,6 +49,26 @@ def of_bsd(family: OsFamily, facts: bsd_ports.Facts) -> Callable[[tuple[Card, ..
     return write
 
 
+def of_windows(build: int) -> Callable[[tuple[Card, ...]], Rendered]:
+    """The answer file, and the scripts of PowerShell, which stand in SetupComplete.cmd in base64."""
+
+    def write(cards: tuple[Card, ...]) -> Rendered:
+        answers = AnswerFile(b'<unattend xmlns="urn:schemas-microsoft-com:unattend"/>', "unattend.xml")
+        wanted = windows_network.answers(cards)
+        for name, elements in ((windows_network.TCPIP, wanted.tcpip), (windows_network.DNS_CLIENT, wanted.dns_client)):
+            if elements:
+                answers.put(Component(Pass.SPECIALIZE, name, "amd64"), *elements)
+        scripts = "".join(f"{script}\n" for script in windows_network.scripts(cards, build))
+        return Rendered({"unattend.xml": FileContent(answers.content.decode()), "powershell": FileContent(scripts)})
+
+    return write
+
+
+def of_xp(cards: tuple[Card, ...]) -> Rendered:
+    lines = "".join(f"{line}\n" for line in legacy_network.script(cards))
+    return Rendered({legacy_network.SCRIPT: FileContent(lines)})
+
+
 WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
     **{str(renderer): with_facts(renderer, Facts()) for renderer in RENDERERS},
     # ifupdown before 0.8.35, which knows cards by their names alone.
@@ -59,6 +82,8 @@ WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
     "openbsd": of_bsd(OsFamily.OPENBSD, bsd_ports.Facts()),
     # OpenBSD before 6.9, whose files are named after drivers, and which has dhclient.
     "openbsd-by-name": of_bsd(OsFamily.OPENBSD, bsd_ports.Facts(matches_mac=False, autoconf=False)),
+    "windows": of_windows(20348),
+    "windows-legacy": of_xp,
 }
 CASES = [(writer, name) for writer in WRITERS for name in INPUTS]
 
