@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -24,6 +25,7 @@ _FUSE = "/dev/fuse"
 _ANY_STATUS = frozenset(range(-64, 256))
 _WORK_SECONDS = 3600.0
 _PATIENCE_MS = 600_000  # until a driver has written all that it had in memory
+_BOOT_SECTOR, _HIDDEN_SECTORS, _NTFS_BEGINS = 512, 28, b"NTFS    "
 _IS_DIRTY = 0x0001  # VOLUME_IS_DIRTY, include/ntfs-3g/layout.h
 _CHECK = "start it, run chkdsk /f, shut it down fully, and publish it anew"
 
@@ -122,6 +124,43 @@ def grow(device: str) -> None:
 def clear_dirty(device: str) -> None:
     """Take back the marking for a check. Raises ProcessError."""
     run(["ntfsfix", "--clear-dirty", device], limits=Limits(_WORK_SECONDS))
+
+
+def fills(device: str) -> bool:
+    """Whether the volume has the whole device, but for less than a cluster. Raises OSError."""
+    with Path(device).open("rb") as file:
+        sector, cluster, total = _geometry(file.read(_BOOT_SECTOR))
+        # The copy of the boot sector behind the volume is not counted.
+        return file.seek(0, os.SEEK_END) - (total + 1) * sector < cluster
+
+
+def correct_start(device: str, start: int) -> tuple[str, ...]:
+    """Let an unmounted volume know that it begins `start` bytes behind the begin of the disk; the answer are warnings.
+
+    Windows' loaders find their files by what the boot sector says of that, and the dump of a file system says where it
+    was before. Its copy at the volume's end is corrected as well. Raises GuestError as refuse_unsafe() does, OSError.
+    """
+    with Path(device).open("r+b", buffering=0) as file:
+        head = file.read(_BOOT_SECTOR)
+        sector, _, total = _geometry(head)
+        said = struct.unpack_from("<I", head, _HIDDEN_SECTORS)[0]
+        wanted = start // sector
+        if said == wanted or not head.startswith(_NTFS_BEGINS, 3) or wanted >= 1 << 32:
+            return ()
+        refuse_unsafe(device)
+        for place in (total * sector, 0):
+            file.seek(place)
+            if file.read(_BOOT_SECTOR).startswith(_NTFS_BEGINS, 3):
+                file.seek(place + _HIDDEN_SECTORS)
+                file.write(struct.pack("<I", wanted))
+        os.fsync(file.fileno())
+    return (f"the boot sector of {device} said that it begins at sector {said}; it begins at {wanted} now",)
+
+
+def _geometry(head: bytes) -> tuple[int, int, int]:
+    """Bytes in a sector and in a cluster, and the number of sectors (BIOS parameter block of NTFS)."""
+    sector, factor, total = struct.unpack_from("<HB26xQ", head, 11)
+    return max(sector, 1), max(sector, 1) * (factor if factor <= 0x80 else 1 << min(256 - factor, 31)), total
 
 
 def _mount(device: str, target: str, how: str) -> None:

@@ -26,6 +26,11 @@ def mount_windows(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, 
     if found.type != ntfs.NTFS:
         raise GuestError(f"{called} holds {found.type or 'no known file system'} and no NTFS; correct ROOT_PARTITION")
     Path(TARGET).mkdir(parents=True, exist_ok=True)
+    if mounts.repairs:
+        place = next(place for place in volumes.places if place.device == device)
+        start = place.partition.start * disk.sector_size if place.partition else 0
+        for warning in ntfs.correct_start(device, start):
+            mounts.report.warning(warning)
     mounts.add(found, TARGET)
     guest = Guest(TARGET, disk, system)
     try:
