@@ -39,8 +39,9 @@ def put(edits: Edits, name: str) -> None:
 
 
 def forget_template(edits: Edits, new: str) -> None:
-    """Exchange the template's name in /etc/hosts. To be called before put()."""
-    old, hosts = told(edits), edits.text(HOSTS)
+    """Exchange the template's name in /etc/hosts, its longest if it has several. To be called before put()."""
+    assigned = () if edits.guest.system.family is OsFamily.OPENBSD else RcConf(edits).values(_VARIABLE)
+    old, hosts = max((told(edits), *assigned), key=len), edits.text(HOSTS)
     if hosts is not None and not host_names.is_unnamed(old):
         edits.put(HOSTS, host_names.without_template(hosts, Renaming(old, new)))
 

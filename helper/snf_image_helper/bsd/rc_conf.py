@@ -49,8 +49,12 @@ class RcConf:
 
     def value(self, name: str) -> str | None:
         """What the last assignment of all files says, None when there is none; defaults/rc.conf is not looked at."""
-        found = [item.value for item in self._all() if item.name == name]
+        found = self.values(name)
         return found[-1] if found else None
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """What all assignments say, in the order in which they are read."""
+        return tuple(item.value for item in self._all() if item.name == name)
 
     def names(self) -> frozenset[str]:
         """All that is assigned somewhere."""

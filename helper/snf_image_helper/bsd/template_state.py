@@ -86,7 +86,7 @@ def _netbsd_seed(job: Job, path: str) -> bytes:
     from hashlib import sha1  # noqa: PLC0415  # it loads OpenSSL, which takes long under emulation, for NetBSD alone
 
     pool = (_POOL * 8).to_bytes(4, "little") + seed_bytes(job, path, _POOL)
-    return pool + sha1(pool).digest()
+    return pool + sha1(pool, usedforsecurity=False).digest()
 
 
 def _forget_leases(guest: Guest, job: Job) -> int:
