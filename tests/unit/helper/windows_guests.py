@@ -33,7 +33,7 @@ def hive_file(guest: Guest, name: str) -> Path:
 
 def exported(hive: Path, key: str) -> str:
     """A key and what is below it, as hivexregedit and as reged export it, which are the same but for their heads."""
-    by_hivex = _run("hivexregedit", "--export", "--prefix", "HKLM", str(hive), f"\\{key}")
+    by_hivex = _run("hivexregedit", "--export", "--prefix", "HKLM", str(hive), "\\" + key.strip("\\"))
     other = hive.with_name("exported.reg")
     _run("reged", "-x", str(hive), "HKLM", key, str(other))
     by_reged = other.read_text(encoding="latin-1")
