@@ -88,16 +88,7 @@ def update_parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, metavar="DIR", help=f"for the Debian root it is built from ({CACHE})")
     add("--mirror", metavar="URL", help="Debian mirror to build from (the one of this machine's apt)")
     add("--suite", default=SUITE, help="Debian release to build from (%(default)s)")
-    ufs = parser.add_mutually_exclusive_group()
-    ufs.add_argument(
-        "--with-ufs",
-        dest="ufs",
-        action="store_const",
-        const=True,
-        help="its kernel must write UFS, for BSD guests: a module is compiled for it, from Debian's kernel source. "
-        "Without either option it does if that can be done, and a warning says if not",
-    )
-    ufs.add_argument("--without-ufs", dest="ufs", action="store_const", const=False, help="no such module is compiled")
+    _add_ufs(parser)
     add(
         *("-f", "--force"),
         action="store_true",
@@ -109,6 +100,19 @@ def update_parser() -> argparse.ArgumentParser:
     add("-c", action=_Refused, help="refused: what is fetched is always checked; see --sha256")
     add("--version", action="version", version=__version__)
     return parser
+
+
+def _add_ufs(parser: argparse.ArgumentParser) -> None:
+    ufs = parser.add_mutually_exclusive_group()
+    ufs.add_argument(
+        "--with-ufs",
+        dest="ufs",
+        action="store_const",
+        const=True,
+        help="its kernel must write UFS, for BSD guests: a module is compiled for it, from Debian's kernel source. "
+        "Without either option it does if that can be done, and a warning says if not",
+    )
+    ufs.add_argument("--without-ufs", dest="ufs", action="store_const", const=False, help="no such module is compiled")
 
 
 def dump_parser() -> argparse.ArgumentParser:

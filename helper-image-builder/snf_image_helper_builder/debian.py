@@ -17,6 +17,8 @@ from pathlib import Path
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.process import SEARCH_PATH, ProcessError
 
+Say = Callable[[str], None]
+
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _PATIENCE = 30.0
 _KEPT_LINES = 30
@@ -87,9 +89,7 @@ def find_archive(mirror: str, suite: str) -> Archive:
     return Archive(mirror, security, suite, max(dates))
 
 
-def bootstrap(
-    archive: Archive, selection: Selection, tree: Path, env: Mapping[str, str], say: Callable[[str], None]
-) -> None:
+def bootstrap(archive: Archive, selection: Selection, tree: Path, env: Mapping[str, str], say: Say) -> None:
     """Fill the empty directory `tree`. Each step that mmdebstrap names goes to `say`; `env` carries proxies.
 
     The child has its own mount and process namespaces and dies with us: however this ends, no mount stays.
@@ -108,8 +108,7 @@ def bootstrap(
     # INITRD=No: the root's own kernel hooks would spend a minute on an initrd that nobody boots.
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", "SOURCE_DATE_EPOCH": str(archive.epoch), "INITRD": "No", **env}
     # Beside the tree, so that what a killed mmdebstrap leaves goes when the next build removes this one's directory.
-    scratch = tree.with_name("tmp")
-    scratch.mkdir()
+    (scratch := tree.with_name("tmp")).mkdir()
     environment["TMPDIR"] = str(scratch)
     child = subprocess.Popen(
         [*contained, *command, packages, *options, archive.suite, str(tree), *_sources(archive)],
