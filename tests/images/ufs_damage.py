@@ -88,7 +88,7 @@ class Spoiled:
         return str(self.path)
 
 
-def freebsd_crc(content: bytes) -> int:
+def freebsd_crc(content: bytes | bytearray) -> int:
     """CRC-32C as FreeBSD's calculate_crc32c() with ~0: by a table, not inverted at the end."""
     table = []
     for byte in range(256):
