@@ -112,15 +112,15 @@ def _source(guest: Guest, job: Job, report: Reporter) -> IniFile:
 
 
 def _wanted(job: Job) -> IniFile:
-    """The user's, the node's, or one that leaves no question open."""
+    """The user's, or one that leaves no question open. The node's is XML, which none of these versions reads."""
     if job.secrets.answer_file is not None:
         answers = IniFile(decoded(job.secrets.answer_file, "os_answer_file", "file"), "os_answer_file")
-    elif job.secrets.node_answer_file is not None:
-        answers = IniFile(decoded(job.secrets.node_answer_file, "UNATTEND", "file"), "the node's answer file")
     else:
         answers = IniFile(b"", "sysprep.inf")
         for section, name, value in _TEMPLATE:
             answers.set(section, name, value)
+        if (zone := _TIME_ZONES.get(job.windows_timezone)) is not None:
+            answers.set("GuiUnattended", "TimeZone", f"{zone:03d}")
     answers.set_mark(sha256(answers.content).hexdigest()[:16])
     return answers
 

@@ -76,10 +76,19 @@ def test_the_users_takes_the_place_of_the_images_own(guest: Guest) -> None:
     assert answers(guest)["UserData"] == {"FullName": "Given"}
 
 
-def test_the_nodes_takes_its_place_where_it_is_to_be_ignored(guest: Guest) -> None:
+def test_where_it_is_to_be_ignored_ours_takes_its_place_and_not_the_nodes_which_is_xml(guest: Guest) -> None:
     put(Path(guest.root), {PATH: OWN})
-    install(guest, Secrets(node_answer_file=GIVEN), IGNORE_UNATTEND="yes")
-    assert answers(guest)["UserData"] == {"FullName": "Given"}
+    install(guest, Secrets(node_answer_file=base64("<unattend/>")), IGNORE_UNATTEND="yes")
+    assert answers(guest)["UserData"]["FullName"] == "User"
+
+
+@pytest.mark.row(39)
+@pytest.mark.parametrize(
+    ("zone", "index"), [("GTB Standard Time", "130"), ("Dateline Standard Time", "000"), ("Yukon Standard Time", "90")]
+)
+def test_ours_has_the_nodes_time_zone_by_its_index_if_it_had_one(guest: Guest, zone: str, index: str) -> None:
+    sysprep_inf.install(guest, replace(JOB, windows_timezone=zone), Listener().reporter)
+    assert answers(guest)["GuiUnattended"]["TimeZone"] == index
 
 
 def test_the_scripts_run_when_mini_setup_is_done(guest: Guest) -> None:
