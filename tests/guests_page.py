@@ -33,6 +33,7 @@ _NAMES = {
     **{"opensuse-microos": "openSUSE MicroOS", "fedora-coreos": "Fedora CoreOS", "alpine": "Alpine Linux"},
     **{"flatcar-root": "Flatcar", "flatcar-booted": "Flatcar", "fedora-silverblue": "Fedora Silverblue"},
     **{"gentoo-openrc": "Gentoo (OpenRC)", "gentoo-systemd": "Gentoo (systemd)", "void": "Void Linux"},
+    **{"freebsd": "FreeBSD", "freebsd-lived": "FreeBSD", "netbsd": "NetBSD", "openbsd": "OpenBSD"},
 }
 # The first one that a tree has tells how its image sets up its network.
 _STACKS = (
@@ -43,6 +44,9 @@ _STACKS = (
     (re.compile(r"/etc/sysconfig/network-scripts/ifcfg-"), "ifcfg"),
     (re.compile(r"/etc/conf\.d/net\Z"), "netifrc"),
     (re.compile(r"/etc/rc\.d/rc\.inet1"), "rc.inet1"),
+    (re.compile(r"/etc/rc\.d/netif"), "rc.conf"),
+    (re.compile(r"/etc/rc\.d/network"), "rc.conf, ifconfig.if"),
+    (re.compile(r"/etc/hostname\.vio"), "hostname.if"),
     (re.compile(r"/etc/network/interfaces\Z"), "ifupdown"),
     (re.compile(r"dhcpcd"), "dhcpcd"),
 )

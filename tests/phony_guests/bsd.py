@@ -174,7 +174,7 @@ _FREEBSD_15 = phony(
 
 # A machine that has lived, from which somebody made an image: what two instances must not share is there.
 _FREEBSD_LIVED = phony(
-    "phony-freebsd-14.3-lived",
+    "phony-freebsd-lived-14.3",
     _FREEBSD_14,
     of(
         "freebsd-src libexec/rc/rc.d: hostid_save, sshd keygen, random, dhclient(8), utx(5); rc.conf.local of an admin",

@@ -32,6 +32,18 @@ def bsd_with(root: Path, family: OsFamily, files: Mapping[str, str | bytes] | No
     return guest
 
 
+def files_of(guest: Guest) -> dict[str, tuple[object, ...]]:
+    """All files with what a write would change: content, owner, mode, i-node, time."""
+    found = {}
+    for path in Path(guest.root).rglob("*"):
+        if path.is_file() or path.is_symlink():
+            about = path.lstat()
+            content = path.readlink() if path.is_symlink() else path.read_bytes()
+            key = (content, about.st_mode, about.st_uid, about.st_gid, about.st_ino, about.st_mtime_ns)
+            found[str(path.relative_to(guest.root))] = key
+    return found
+
+
 _RC_SUBR = 'load_rc_config() { :; }\nrun_rc_command() { eval "$start_cmd"; }\n_rc_subr_loaded=:\n'
 
 

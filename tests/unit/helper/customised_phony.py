@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from phony_guests import PHONY
 from snf_image_helper.guest import Guest
 from snf_image_helper.planning import plan_for
 from snf_image_helper.system import OsFamily, System
-from snf_image_helper.task import Task
+from snf_image_helper.task import BSD, Task
 from snf_image_shared.errors import SnfImageError
 from snf_image_shared.job import JOB_VERSION, Ipv4Method, Ipv6Method, Job, Nic, PersonalityFile, Route, Secrets
 from unit.helper.disk_images import Listener
@@ -65,17 +66,25 @@ class Run:
     said: tuple[str, ...]
 
 
-def tasks_of(job: Job) -> Iterator[Task[Guest]]:
+def family_of(guest: str) -> OsFamily:
+    """Of a phony guest, by its name."""
+    return next((family for family in BSD if guest.startswith(f"phony-{family}-")), OsFamily.LINUX)
+
+
+def tasks_of(job: Job, family: OsFamily = OsFamily.LINUX) -> Iterator[Task[Guest]]:
     """All tasks that the job makes run on a mounted guest and that need nothing but its tree."""
-    plan = plan_for(job, System(OsFamily.LINUX, 1))
+    plan = plan_for(job, System(family, 1))
     return (step.task for step in plan.on_guest.steps if step.skipped is None and step.task.name not in _ON_DEVICES)
 
 
-def customise(root: Path, job: Job, after_each: Callable[[], None] = lambda: None) -> Run:
+def customise(
+    root: Path, job: Job, after_each: Callable[[], None] = lambda: None, family: OsFamily = OsFamily.LINUX
+) -> Run:
     """Every task, also after one that failed."""
     said: list[str] = []
     with guest_in(root) as guest:
-        for task in tasks_of(job):
+        guest.system = System(family, 1)
+        for task in tasks_of(job, family):
             listener = Listener()
             try:
                 task.run(guest, job, listener.reporter)
@@ -129,7 +138,7 @@ def changes(before: Picture, after: Picture) -> str:
 _RANDOM_ID = re.compile(r"\b[0-9a-f]{32}\b")
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----\n)[^-]+(-----END)")
 _PUBLIC_KEY = re.compile(r"\b((?:ssh-|ecdsa-)\S+) (AAAA[0-9A-Za-z+/=]+)")
-_SHADOW = re.compile(r"^([^:\n]*):(\$(?:6|5|y)\$)[^:\n]+:\d+:", re.MULTILINE)
+_SHADOW = re.compile(r"^([^:\n]*):(\$(?:6|5|y)\$)[^:\n]+:\d{5,}:", re.MULTILINE)
 
 
 def _entry(path: Path, known: frozenset[str]) -> Entry:
@@ -139,7 +148,12 @@ def _entry(path: Path, known: frozenset[str]) -> Entry:
     owned = f"{found.st_mode & 0o7777:04o} {found.st_uid} {found.st_gid}"
     if path.is_dir():
         return f"directory {owned}", ""
-    return f"file {owned}", _named(path.read_bytes().decode("latin-1"), known)
+    content = path.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return f"file {owned}", f"{len(content)} bytes that are no text, of CRC {zlib.crc32(content):08x}"
+    return f"file {owned}", _named(text, known)
 
 
 def _named(text: str, known: frozenset[str]) -> str:

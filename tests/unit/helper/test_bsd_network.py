@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from network_inputs import INPUTS, mac
 from phony_guests.bsd import GUESTS
 from snf_image_helper.bsd.network import RENDERERS, freebsd
+from snf_image_helper.bsd.network.leftovers import forget_leases
 from snf_image_helper.bsd.network.ports import Facts, drivers_of, ports_of
 from snf_image_helper.bsd.network.variables import with_network
 from snf_image_helper.guest import Guest
@@ -293,7 +294,7 @@ def test_what_the_template_had_is_kept_beside_and_out_of_force(tmp_path: Path) -
         "rc.conf.d/sshd": "sshd_enable=YES\n",
         "resolv.conf": "nameserver 10.9.8.1\n",
     }
-    with bsd(tmp_path, "phony-freebsd-14.3-lived", **old) as guest:
+    with bsd(tmp_path, "phony-freebsd-lived-14.3", **old) as guest:
         before = text(guest, "/etc/rc.conf")
         perform(TASK, guest, job())
         rc = shell_variables(text(guest, "/etc/rc.conf"))
@@ -306,7 +307,24 @@ def test_what_the_template_had_is_kept_beside_and_out_of_force(tmp_path: Path) -
         assert guest.list_directory("/etc/rc.conf.d") == ("netif.snf-image-bak", "routing", "sshd")
         assert guest.list_directory("/etc/rc.conf.d/routing") == (".mine.snf-image-bak",)
         assert text(guest, "/etc/resolv.conf.snf-image-bak") == old["resolv.conf"]
-        assert not guest.exists("/var/db/dhclient.leases.vtnet0")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("name", "lease"),
+    [
+        ("phony-freebsd-lived-14.3", "/var/db/dhclient.leases.vtnet0"),
+        ("phony-netbsd-10.1", "/var/db/dhcpcd/vioif0.lease"),
+        ("phony-openbsd-7.6", "/var/db/dhcpleased/vio0"),
+    ],
+)
+def test_leases_are_forgotten_and_those_that_a_server_gave_are_not(tmp_path: Path, name: str, lease: str) -> None:
+    with bsd(tmp_path, name) as guest:
+        put(Path(guest.root), {lease: "lease", "/var/db/dhcpd.leases": "others'", "/var/db/dhcpd/dhcpd.leases": ""})
+        assert forget_leases(guest) >= 1
+        assert not guest.exists(lease)
+        assert guest.is_file("/var/db/dhcpd.leases")
+        assert forget_leases(guest) == 0
 
 
 @pytest.mark.root
@@ -320,7 +338,6 @@ def test_files_of_openbsd_that_are_no_cards_stay(tmp_path: Path) -> None:
         assert names == {"hostname.vlan10", "hostname.lo1", *ours, *retired}
         assert seen(guest, f"/etc/hostname.{mac(1)}") == (0, 0, 0o640)
         assert text(guest, "/etc/mygate.snf-image-bak") == "10.0.0.1\n"
-        assert not guest.exists("/var/db/dhcpleased/vio0")
 
 
 @pytest.mark.root

@@ -17,14 +17,14 @@ from snf_image_helper.system import OsFamily
 from snf_image_helper.tasks.bsd import change_password
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job, Secrets
-from unit.helper.bsd_trees import FAMILIES, bsd_with, family_of, phony_bsd, run_script
+from unit.helper.bsd_trees import FAMILIES, bsd_with, family_of, files_of, phony_bsd, run_script
 from unit.helper.disk_images import Listener
 from unit.helper.guest_trees import JOB, perform, seen, text
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl web@example.com"
 GUESTS = (
     "phony-freebsd-13.5",
-    "phony-freebsd-14.3-lived",
+    "phony-freebsd-lived-14.3",
     "phony-netbsd-9.4",
     "phony-openbsd-7.6",
     "phony-openbsd-7.7",
@@ -93,9 +93,9 @@ def test_done_again_nothing_changes(tmp_path: Path, name: str) -> None:
     wanted = job(password="secret", authorized_keys=KEY)
     with phony_bsd(tmp_path, name) as guest:
         first = perform(change_password.TASK, guest, wanted)
-        before = {path: path.lstat() for path in Path(guest.root).rglob("*") if not path.is_dir()}
+        before = files_of(guest)
         assert perform(change_password.TASK, guest, wanted).warnings == first.warnings
-        assert before == {path: path.lstat() for path in Path(guest.root).rglob("*") if not path.is_dir()}
+        assert files_of(guest) == before
 
 
 def test_sha1_is_what_netbsd_calls_so(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_user_that_is_not_there_is_named(tmp_path: Path, family: OsFamily) -> 
 
 
 def test_keys_alone_leave_the_passwords_as_they_are(tmp_path: Path) -> None:
-    with phony_bsd(tmp_path, "phony-freebsd-14.3-lived") as guest:
+    with phony_bsd(tmp_path, "phony-freebsd-lived-14.3") as guest:
         before = text(guest, MASTER)
         perform(change_password.TASK, guest, job(authorized_keys=KEY), USERS="admin")
         assert text(guest, MASTER) == before

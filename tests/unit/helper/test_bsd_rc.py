@@ -16,7 +16,7 @@ from snf_image_helper.bsd.rc_conf import RcConf
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.system import OsFamily
 from snf_image_shared.errors import GuestError
-from unit.helper.bsd_trees import FAMILIES, bsd_with, phony_bsd, run_script
+from unit.helper.bsd_trees import FAMILIES, bsd_with, files_of, phony_bsd, run_script
 from unit.helper.guest_trees import seen, text
 
 
@@ -108,9 +108,9 @@ def test_a_step_is_put_once_however_often(tmp_path: Path, family: OsFamily, mome
     step = Step("passwords", ("one", "two"), moment)
     with bsd_with(tmp_path / "guest", family, {"/etc/rc.d/x": ""}) as guest:
         first_boot.add(guest, step)
-        before = {path: (path.read_bytes(), path.stat()) for path in tmp_path.rglob("*") if path.is_file()}
+        before = files_of(guest)
         first_boot.add(guest, step)
-        assert before == {path: (path.read_bytes(), path.stat()) for path in tmp_path.rglob("*") if path.is_file()}
+        assert files_of(guest) == before
 
 
 @pytest.mark.parametrize("name", ["phony-freebsd-14.3", "phony-netbsd-10.1", "phony-openbsd-7.7"])
