@@ -30,7 +30,7 @@ CANARY = (
     f"Canary-{secrets.token_hex(6)}-password"  # made here: a copy of this file in a temporary place must not hold it
 )
 LATE = "Image customization failed. Did not finish on time."
-LIMITED = {"HELPER_BOOT_TIMEOUT": "120", "HELPER_SOFT_TIMEOUT": "20", "HELPER_HARD_TIMEOUT": "3"}
+LIMITED = {"HELPER_BOOT_TIMEOUT": "600", "HELPER_SOFT_TIMEOUT": "20", "HELPER_HARD_TIMEOUT": "3"}
 
 
 @pytest.fixture(autouse=True)
@@ -125,9 +125,8 @@ def test_a_panicking_helper_ends_at_once(provider: Provider, instance: Instance,
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param("echo SUCCESS > /dev/ttyS1; exit 1", id="success before the error"),
+        pytest.param("for n in 0 1; do echo SUCCESS > /dev/ttyS$n; done; exit 1", id="success before the error"),
         pytest.param("echo SUCCESS > /dev/ttyS1; exit 0", id="success twice"),
-        pytest.param("echo SUCCESS > /dev/ttyS0; exit 1", id="success on the console"),
         pytest.param("echo SUCCESS > /dev/ttyS1; sleep 1; busybox poweroff -f", id="success and power-off in mid-task"),
         pytest.param("printf 'not json\\n' > /dev/ttyS2; exit 0", id="rubbish on the report port"),
     ],
@@ -140,15 +139,16 @@ def test_a_forged_result_is_no_success(provider: Provider, instance: Instance, t
 
 
 @pytest.mark.row(85, 88)
-def test_ten_megabytes_of_console_neither_fill_the_log_nor_stop_the_deployment(
+def test_megabytes_of_console_neither_fill_the_log_nor_stop_the_deployment(
     provider: Provider, instance: Instance, tmp_path: Path
 ) -> None:
-    # Written to /dev/kmsg it would be rate-limited; the raw port takes all, terminal escapes and long lines included.
-    noise = r"head -c 10000000 /dev/zero | tr '\0' '\033' > /dev/ttyS0; printf '\033[2Jclean\n' > /dev/ttyS0"
+    # Written to /dev/kmsg it would be rate-limited; the raw port takes all, terminal escapes and long lines included,
+    # but slowly. Ten megabytes and more go through a socket in unit/host/test_serial_ports.py.
+    noise = r"head -c 3000000 /dev/zero | tr '\0' '\033' > /dev/ttyS0; printf '\033[2Jclean\n' > /dev/ttyS0"
     with nothing_left(tmp_path):
         outcome = provider.run(with_task(instance, noise))
     assert outcome.code == 0, outcome.log[-3000:]
-    assert len(outcome.log) < 3 * MIB
+    assert len(outcome.log) < MIB
     assert "\033" not in outcome.log
     assert "the rest is not logged" in outcome.log
 
@@ -168,7 +168,7 @@ def test_a_killed_create_leaves_nothing_that_boots_and_nothing_else(
         process = provider.start(with_task(instance, "sleep 600"))
         log = _read_until(process, stage)
         process.send_signal(number)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=600)
         assert process.returncode == code, log + rest
     assert_does_not_boot(instance.disks[0])
     assert CANARY not in log + rest
@@ -180,7 +180,7 @@ def test_a_second_run_after_a_kill_succeeds(provider: Provider, instance: Instan
     process = provider.start(instance)
     _read_until(process, CUSTOMIZING)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     outcome = provider.run(instance)
     assert outcome.code == 0, outcome.log
 
@@ -254,7 +254,7 @@ def test_no_secret_is_seen_while_it_runs_or_after(provider: Provider, instance: 
     while process.poll() is None:
         seen += sightings(CANARY, tmp_path) + open_to_others(tmp_path)
         time.sleep(0.1)
-    log += process.communicate(timeout=60)[0]
+    log += process.communicate(timeout=600)[0]
     assert process.returncode == 0, log
     assert seen + sightings(CANARY, tmp_path) == []
     assert CANARY not in log
