@@ -14,7 +14,7 @@ from pathlib import Path
 
 PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"))
 PROJECT = Path(__file__).resolve().parents[1]  # where other tests work at the same time
-PATIENCE = 15.0  # seconds for killed processes to be gone
+PATIENCE = 120.0  # seconds for killed processes to be gone
 MARKS = ("snf-image/create", "snf-disk-", '"node-name":"disk"')  # in the arguments of create, QEMU, a storage daemon
 _MAX_FILE = 8 << 20
 

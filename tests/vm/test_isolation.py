@@ -142,7 +142,7 @@ def _descendants(pid: str, lines: list[str]) -> set[str]:
 
 def _wait_for_qemu(disk: Path) -> int:
     """The process that has the disk open in its jail, once it has read its arguments and put itself under seccomp."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for process in Path("/proc").iterdir():
             if process.name.isdigit():

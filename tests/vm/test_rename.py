@@ -112,7 +112,7 @@ def test_a_rename_that_was_killed_leaves_a_guest_that_the_next_one_renames(
         assert process.stdout is not None
         assert any(FOUND in line for line in process.stdout)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
     check_table(disk)
     outcome = rename(provider, disk, old, NEW)
     assert outcome.code == 0, outcome.log

@@ -177,7 +177,7 @@ def running_with(words: str) -> list[int]:
 
 def wait_until_gone(processes: list[int]) -> None:
     """The kernel ends a namespace's processes a moment after their parent: wait for that, and kill what stays."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while left := [pid for pid in processes if alive(pid)]:
         if time.monotonic() > deadline:
             for pid in left:

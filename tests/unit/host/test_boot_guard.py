@@ -19,7 +19,7 @@ from snf_image_shared.errors import HelperError
 MIB = 1 << 20
 SIZE = 24 * MIB
 GARBAGE = b"\xa5"
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 # create() in small: it says how far it is and waits there to be killed.
 SCRIPT = """
