@@ -50,8 +50,8 @@ class Orders:
     locale: Mapping[str, str] = field(default_factory=dict)
 
 
-def documents(job: Job, orders: Orders) -> dict[str, bytes]:
-    """The seed's files by name."""
+def documents(job: Job, orders: Orders, *, with_script: bool = True) -> dict[str, bytes]:
+    """The seed's files by name; the script at the first boot, which clears them, is for Linux."""
     meta_data: dict[str, Json] = {
         cloud_init.INSTANCE_ID: f"{job.instance}-{cloud_init.deployment(job)}",
         cloud_init.NAME: orders.name,
@@ -61,7 +61,7 @@ def documents(job: Job, orders: Orders) -> dict[str, bytes]:
     found = {
         cloud_init.META_DATA: cloud_init.as_text(meta_data).encode(),
         cloud_init.USER_DATA: orders.user_data,
-        cloud_init.VENDOR_DATA: _vendor_data(job, orders).encode(),
+        cloud_init.VENDOR_DATA: _vendor_data(job, orders, with_script=with_script).encode(),
     }
     if orders.ethernets:
         model: dict[str, Json] = {"version": 2, "ethernets": orders.ethernets}
@@ -82,10 +82,10 @@ def cloud_config(job: Job, orders: Orders) -> dict[str, Json]:
     return members
 
 
-def _vendor_data(job: Job, orders: Orders) -> str:
+def _vendor_data(job: Job, orders: Orders, *, with_script: bool) -> str:
     config = f"#cloud-config\n{json.dumps(cloud_config(job, orders), ensure_ascii=False)}\n"
     parts: list[Json] = [{"type": "text/cloud-config", "content": config}]
-    if not job.cloud_init_debug:
+    if with_script and not job.cloud_init_debug:
         parts.append({"type": "text/x-shellscript", "content": _CLEAR})
     return f"#cloud-config-archive\n{json.dumps(parts, indent=1, ensure_ascii=False)}\n"
 

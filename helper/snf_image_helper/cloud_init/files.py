@@ -13,7 +13,7 @@ from snf_image_shared.job import Job, PersonalityFile
 STORE = "/var/lib/snf-image/personality"
 # Arguments: number, owner, group, mode, path. What mkdir -p would make with the wrong mode is made one by one. Nobody
 # else may read a file before it has its owner and mode, or ever where they cannot be given.
-_INSTALL = r"""umask 077
+INSTALL = r"""umask 077
 put() {
     directory=$(dirname -- "$5")
     missing=
@@ -37,7 +37,7 @@ $missing"
 def leave_personality(guest: Guest, job: Job, contents: Mapping[PersonalityFile, bytes]) -> None:
     """A script puts the files, when the users that cloud-init makes exist."""
     guest.make_directory(STORE, 0o700)
-    lines = [f"store={cloud_init.quote(STORE)}", *_INSTALL.split("\n")]
+    lines = [f"store={cloud_init.quote(STORE)}", *INSTALL.split("\n")]
     for number, (file, content) in enumerate(contents.items()):
         guest.write_bytes(f"{STORE}/{number}", content, ownership=cloud_init.PRIVATE)
         words = (str(number), file.owner or "0", file.group or "0", f"{file.mode & 0o7777:04o}", file.path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from snf_image_helper.base64_text import decoded
 from snf_image_helper.cloud_init import documents as cloud_init_documents
-from snf_image_helper.cloud_init import seed_partition
+from snf_image_helper.cloud_init import nuageinit, seed_partition
 from snf_image_helper.cloud_init.documents import Orders
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.partitions import MIB, SwapDisk, parse_swap
@@ -17,6 +17,7 @@ from snf_image_helper.linux import host_names, languages, time_zones
 from snf_image_helper.network import netplan
 from snf_image_helper.network.cards import cards_of
 from snf_image_helper.reporter import Reporter
+from snf_image_helper.system import OsFamily
 from snf_image_helper.users.passwords import ENTROPY, Method, check_hash, hash_password, parse_method
 from snf_image_helper.users.public_keys import parse_keys
 from snf_image_shared.errors import GuestError
@@ -26,6 +27,11 @@ PROPERTY = "CLOUD_INIT_SEED"
 REASON = f"{PROPERTY}=partition: cloud-init does it in the guest, which is not mounted"
 _PLACES = ("root", "partition")
 _DEFAULT_USER = "root"
+# GPT, sys/sys/disk/gpt.h: freebsd, freebsd-boot, -swap, -ufs, -zfs; and an MBR's.
+_FREEBSD = frozenset(f"516E7CB{digit}-6ECF-11D6-8FF8-00022D09712B" for digit in "456A") | {
+    "83BD6B9D-7F41-11DC-BE0B-001560B84F0F",
+    "a5",
+}
 # Ordered, and in nothing that a seed says.
 _UNABLE = ("CUSTOM_TASK", "KEYMAP", "CONSOLE", "KERNEL_ARGS")
 
@@ -43,7 +49,21 @@ def is_asked_for(job: Job) -> bool:
 def write_seed(disk: Disk, job: Job, report: Reporter) -> None:
     """Nothing is written before all of it is known to be possible. Raises GuestError."""
     orders = orders_of(job, report)
-    seed_partition.put_seed(disk, cloud_init_documents.documents(job, orders))
+    if is_freebsd(disk, job):
+        documents, warnings = nuageinit.seed(job, orders)
+        for warning in warnings:
+            report.warning(warning)
+    else:
+        documents = cloud_init_documents.documents(job, orders)
+    seed_partition.put_seed(disk, documents)
+
+
+def is_freebsd(disk: Disk, job: Job) -> bool:
+    """Whether nuageinit may have to understand the seed: told by the property OSFAMILY, or by types of partitions."""
+    family = job.wishes.text("OSFAMILY")
+    if family is not None:
+        return family.strip().lower() == OsFamily.FREEBSD
+    return any(item.type in _FREEBSD for item in disk.require_table().partitions)
 
 
 def orders_of(job: Job, report: Reporter) -> Orders:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-
 from snf_image_helper.cloud_init import Json
+from snf_image_helper.files.block_yaml import block_yaml
 from snf_image_helper.network import networkmanager
 from snf_image_helper.network.cards import Card
 from snf_image_helper.network.rendering import HEADER, Facts, FileContent, Rendered, suffixed
@@ -28,7 +26,7 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
         if not card.down
     }
     model: dict[str, Json] = {"version": 2, "renderer": facts.backend, **_member("ethernets", ethernets)}
-    text = HEADER + "".join(f"{line}\n" for line in _yaml({"network": model}))
+    text = HEADER + "".join(f"{line}\n" for line in block_yaml({"network": model}))
     files = {FILE: FileContent(text, 0o600)}
     if facts.backend == "NetworkManager":
         files.update(networkmanager.left_alone(tuple(card for card in cards if card.down)))
@@ -85,24 +83,3 @@ def _route(route: Route) -> dict[str, Json]:
         **_member("on-link", route.on_link),
         **_member("metric", route.metric),
     }
-
-
-def _yaml(value: Json, indent: str = "") -> list[str]:
-    """Block style with every text quoted as in JSON, so that no address turns into a number."""
-    lines = []
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            lines += _lines(f"{indent}{key}:", item, indent)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        for item in value:
-            first, *rest = _yaml(item, indent + "  ")
-            lines += [f"{indent}- {first.strip()}", *rest]
-    else:
-        lines.append(indent + json.dumps(value))
-    return lines
-
-
-def _lines(key: str, value: Json, indent: str) -> list[str]:
-    if isinstance(value, str | bool | int) or not value:
-        return [f"{key} {json.dumps(value)}"]
-    return [key, *_yaml(value, indent + "  ")]

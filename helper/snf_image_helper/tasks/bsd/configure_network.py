@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from snf_image_helper.bsd.network import RENDERERS
-from snf_image_helper.bsd.network.leftovers import facts_for, forget_leases, withdraw
+from snf_image_helper.bsd.network.leftovers import facts_for, withdraw
 from snf_image_helper.bsd.network.ports import PARAVIRTUAL, Port, ports_of
 from snf_image_helper.cloud_init import network as cloud_init_network
 from snf_image_helper.guest import Guest
@@ -48,7 +48,6 @@ def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     withdraw(guest, files.rendered.files)
     write(guest, files.rendered)
     edit(guest, facts.texts, files.edited)
-    forget_leases(guest)
     if cloud_init_network.is_there(guest):
         cloud_init_network.disable(guest)
 
