@@ -101,12 +101,18 @@ def _serve(connection: socket.socket, hive: int, result: int | None) -> None:
             method, *arguments = json.loads(line)
             try:
                 if opened is None:
-                    opened = _Hive(hive, result)
+                    opened = _Hive(_open(hive, result), result)
                 answer = getattr(opened, method)(*arguments)
             except (OSError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
                 _send(answers, ["error", str(error) or type(error).__name__])
             else:
                 _send(answers, ["answer", answer])
+
+
+def _open(hive: int, result: int | None) -> Any:
+    import hivex  # noqa: PLC0415
+
+    return hivex.Hivex(f"/proc/self/fd/{hive}", write=result is not None)
 
 
 def _send(answers: TextIO, answer: object) -> None:
@@ -128,10 +134,8 @@ def _limit(size: int) -> None:
 class _Hive:
     """What the child does with hivex. A path is a list of names; hivex compares them without their case."""
 
-    def __init__(self, hive: int, result: int | None) -> None:
-        import hivex  # noqa: PLC0415
-
-        self._hive = hivex.Hivex(f"/proc/self/fd/{hive}", write=result is not None)
+    def __init__(self, hive: Any, result: int | None) -> None:
+        self._hive = hive
         self._result = result
 
     def value(self, path: list[str], name: str) -> tuple[int, str] | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""cloudbase-init is told to read the seed alone, and finds in it what was ordered. The disk's side is the VM's to show."""
+"""cloudbase-init reads the seed alone, and finds in it what was ordered; the disk's side is the VM's to show."""
 
 from __future__ import annotations
 
