@@ -34,13 +34,13 @@ def bsd_with(root: Path, family: OsFamily, files: Mapping[str, str | bytes] | No
 
 def files_of(guest: Guest) -> dict[str, tuple[object, ...]]:
     """All files with what a write would change: content, owner, mode, i-node, time."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in Path(guest.root).rglob("*"):
         if path.is_file() or path.is_symlink():
             about = path.lstat()
-            content = path.readlink() if path.is_symlink() else path.read_bytes()
-            key = (content, about.st_mode, about.st_uid, about.st_gid, about.st_ino, about.st_mtime_ns)
-            found[str(path.relative_to(guest.root))] = key
+            content: object = path.readlink() if path.is_symlink() else path.read_bytes()
+            owned = (about.st_mode, about.st_uid, about.st_gid)
+            found[str(path.relative_to(guest.root))] = (content, *owned, about.st_ino, about.st_mtime_ns)
     return found
 
 
