@@ -23,6 +23,11 @@ def test_every_source_of_both_packages_goes_in_and_no_cache() -> None:
     assert not [name for name in files if name.endswith(".pyc")]
 
 
+def test_templates_go_in_too() -> None:
+    template = code.packages()["snf_image_helper/windows/unattend.xml.j2"]
+    assert b"urn:schemas-microsoft-com:unattend" in template
+
+
 def test_the_helper_is_found_without_being_imported() -> None:
     program = "import sys; from snf_image_helper_builder import code; code.packages()"
     program += "; assert 'snf_image_helper' not in sys.modules"

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -413,6 +415,20 @@ def test_what_no_windows_has_is_refused_by_the_plan(properties: dict[str, str], 
         install_unattend.TASK.skip(asking(**properties))
     assert str(caught.value).startswith(fault)
     assert str(caught.value).isprintable()
+
+
+def test_no_guest_of_another_family_waits_for_what_reads_xml() -> None:
+    program = "import sys, snf_image_helper.customize; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "snf_image_helper" in loaded
+    assert not {"xml", "jinja2", "hivex"} & loaded
 
 
 def test_a_client_with_an_account_of_its_own_asks_for_none(tmp_path: Path) -> None:
