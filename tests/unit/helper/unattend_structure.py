@@ -23,6 +23,7 @@ PASSES = (
 )
 NS = "{urn:schemas-microsoft-com:unattend}"
 ACTION = "{http://schemas.microsoft.com/WMIConfig/2002/State}action"
+KEY = "{http://schemas.microsoft.com/WMIConfig/2002/State}keyValue"
 _BOOLEAN = r"true|false"
 _LANGUAGE = r"[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|[0-9]{3})"
 _TEXT = r"(?s).*"
@@ -79,6 +80,45 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         name: Setting(_LANGUAGE, ("oobeSystem", "specialize"))
         for name in ("InputLocale", "SystemLocale", "UILanguage", "UserLocale")
     },
+}
+# Where a setting is one of several, and each is told from the others by what is in it, or by a key.
+_REPEATED = frozenset(
+    {"LocalAccounts", "Interfaces", "UnicastIpAddresses", "Routes", "DNSServerSearchOrder", "DNSSuffixSearchOrder"}
+)
+_KEYED = {"UnicastIpAddresses", "DNSServerSearchOrder", "DNSSuffixSearchOrder"}
+_MAC = r"[0-9A-F]{2}(-[0-9A-F]{2}){5}"
+_ADDRESS = r"[0-9.]{7,15}|[0-9a-f:.]{2,39}"
+_NETWORK = r"[0-9.]{7,15}/[0-9]{1,2}|[0-9a-f:.]{2,39}/[0-9]{1,3}"
+_PROTOCOL = {"DhcpEnabled": _BOOLEAN, "Metric": r"[0-9]{1,4}", "RouterDiscoveryEnabled": _BOOLEAN}
+# "The settings in Interface must be added in the following order."
+_INTERFACE = {
+    "Ipv4Settings": _PROTOCOL,
+    "Ipv6Settings": _PROTOCOL,
+    "Identifier": _MAC,
+    "UnicastIpAddresses": {"IpAddress": _NETWORK},
+    "Routes": {
+        "Route": {
+            "Identifier": r"[0-9]{1,4}",
+            "Metric": r"[0-9]{1,4}",
+            "NextHopAddress": _ADDRESS,
+            "Prefix": _NETWORK,
+        }
+    },
+}
+_DOMAIN = r"[A-Za-z0-9_.-]{1,253}"
+SETTINGS["Microsoft-Windows-TCPIP"] = {"Interfaces": Setting({"Interface": _INTERFACE}, ("specialize", "windowsPE"))}
+SETTINGS["Microsoft-Windows-DNS-Client"] = {
+    "DNSSuffixSearchOrder": Setting({"DomainName": _DOMAIN}, ("specialize",)),
+    "Interfaces": Setting(
+        {
+            "Interface": {
+                "Identifier": _MAC,
+                "DNSDomain": _DOMAIN,
+                "DNSServerSearchOrder": {"IpAddress": _ADDRESS},
+            }
+        },
+        ("specialize",),
+    ),
 }
 
 
@@ -151,8 +191,27 @@ def _element(element: ET.Element, holds: object, version: tuple[int, int]) -> It
             yield from _element(child, holds[name], version)
     if local in _LISTS:
         yield from _commands(element)
-    elif len({child.tag for child in element}) != len(element) and local != "LocalAccounts":
+    elif local in _REPEATED:
+        yield from _repeated(element, local)
+    elif local in {"Interface", "Route"} and [child.tag for child in element] != [
+        f"{NS}{name}" for name in holds if element.find(f"{NS}{name}") is not None
+    ]:
+        yield f"{local} is in another order, or has a setting twice"
+    elif len({child.tag for child in element}) != len(element):
         yield f"{local} has a setting twice"
+
+
+def _repeated(parent: ET.Element, local: str) -> Iterator[str]:
+    """Each is added, and none is there twice."""
+    identities = [
+        child.get(KEY) or child.findtext(f"{NS}Identifier") or child.findtext(f"{NS}Name") for child in parent
+    ]
+    if local != "LocalAccounts" and any(child.get(ACTION) != "add" for child in parent):
+        yield f"{local} has one that is not added"
+    if len(set(identities)) != len(identities) or None in identities:
+        yield f"{local} has {identities}"
+    if local in _KEYED and any(child.get(KEY) is None for child in parent):
+        yield f"{local} has one without key"
 
 
 def _commands(parent: ET.Element) -> Iterator[str]:
