@@ -31,7 +31,8 @@ demo: setup ## Deploy a real Debian image as an instance and log into it (root; 
 	$(BIN)/python tests/demo.py
 
 .PHONY: test
-test: setup check helper-image ## Run everything: style, types, unit tests, real clusters, helper VMs and guests (root)
+test: setup ## Run everything: style, types, unit tests, real clusters, helper VMs and guests (root)
+	@$(MAKE) --no-print-directory --jobs=2 check helper-image
 	$(BIN)/python tests/lanes.py
 
 .PHONY: test-unit

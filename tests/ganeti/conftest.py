@@ -13,8 +13,8 @@ import pytest
 
 from ganeti.cluster import BOOTABLE, NODE, NOISE, SMALL, Cluster
 from ganeti.node import Node, running_node
-from images.distribution import debian
 from images.ganeti_node import SUITES
+from images.guests import guest_image
 from images.layouts import layout
 from packages.debs import built_debs
 
@@ -45,5 +45,5 @@ def _configure(node: Node, cache: Path) -> None:
     # Links, because another build may take the originals away.
     shutil.copytree(cache / "helper", images / "helper", copy_function=os.link, dirs_exist_ok=True)
     os.link(layout("ext4-mbr-primary", cache), images / SMALL)
-    os.link(debian("bookworm", cache), images / BOOTABLE)
+    os.link(guest_image("ifupdown", cache), images / BOOTABLE)
     (images / NOISE).write_bytes(random.Random(1).randbytes(4 << 20))
