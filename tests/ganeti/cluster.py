@@ -48,7 +48,7 @@ _KVM = (
     "kvm:kvm_flag=disabled,kvm_path=/usr/bin/qemu-system-x86_64,kernel_path=,initrd_path=,serial_console=true,"
     "serial_speed=115200,vhost_net=false,vnc_bind_address=,security_model=none,cpu_type=max\\,-cx16"
 )
-_PATIENCE = 600.0  # seconds
+_PATIENCE = 1800.0  # seconds
 _FINAL = frozenset(("success", "error", "canceled"))
 _LOG_TAIL, _JOBS = 60, 8  # lines
 

@@ -25,7 +25,7 @@ _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 _PREFIX = ".running-node-"
 _ANY_STATUS = frozenset(range(256))
 _START_SECONDS = _END_SECONDS = 120.0
-_SECONDS = 900.0
+_SECONDS = 1800.0
 
 
 class NodeError(Exception):

@@ -25,7 +25,7 @@ ROUTER4, ROUTER6, OTHER_ROUTER = "192.0.2.1", "fe80::1", "192.0.2.254"
 # What a guest with the address of nobody's subnet is reached by.
 ROUTED = "198.18.7.9"
 _SETUP = f"""
-sysctl -q -w net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0
+sysctl -q -w net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.all.forwarding=1
 ip link set lo up
 ip addr add {FAR4}/32 dev lo; ip addr add {BEHIND_ROUTE}/32 dev lo; ip addr add {FAR6}/128 dev lo
 for tap in {" ".join(TAPS)}; do ip tuntap add dev $tap mode tap; ip link set $tap up; done
