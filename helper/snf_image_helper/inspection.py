@@ -19,6 +19,7 @@ from snf_image_helper.disks import lvm
 from snf_image_helper.disks.booting import ESP, boot_of, loaders_in
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.filesystems import MOUNTABLE, FileSystem, probe
+from snf_image_helper.disks.ntfs import NTFS
 from snf_image_helper.disks.partition_types import role_of
 from snf_image_helper.disks.partitions import Partition, PartitionTable, TableKind
 from snf_image_helper.guest import Guest
@@ -35,7 +36,8 @@ from snf_image_helper.planning import (
 from snf_image_helper.problems import Problems, fact
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
-from snf_image_helper.task import BSD, MOUNTED_EXCLUDED
+from snf_image_helper.task import BSD, MOUNTED_EXCLUDED, WINDOWS
+from snf_image_helper.windows import description as windows_description
 from snf_image_shared.errors import GuestError, SnfImageError
 from snf_image_shared.findings import (
     Findings,
@@ -49,7 +51,11 @@ from snf_image_shared.findings import (
 )
 from snf_image_shared.job import Job
 
-_DESCRIBED = {OsFamily.LINUX: description.described} | dict.fromkeys(BSD, bsd_description.described)
+_DESCRIBED = (
+    {OsFamily.LINUX: description.described}
+    | dict.fromkeys(BSD, bsd_description.described)
+    | dict.fromkeys(WINDOWS, windows_description.described)
+)
 _KINDS = {TableKind.DOS: "mbr", TableKind.GPT: "gpt"}
 # Besides the root, where a part of the system may lie that is looked at.
 _MOUNT_POINTS = frozenset({"/boot", "/boot/efi", "/efi", "/etc", "/usr", "/var", "/var/lib"})
@@ -102,7 +108,7 @@ def _contents(disk: Disk, loaders: list[str], problems: Problems) -> Mapping[int
     for place in places:
         system = seen[place.device]
         found[place.number] = FoundFileSystem(system.type, fact(system.label), fact(system.uuid))
-        if system.type in MOUNTABLE:
+        if system.type in MOUNTABLE | {NTFS}:
             with problems.noted():
                 found[place.number] = _measured(system, found[place.number], place.partition, loaders)
     return found
@@ -186,10 +192,7 @@ def _system(disk: Disk, job: Job, problems: Problems) -> tuple[FoundSystem | Non
     found = FoundSystem(str(system.family), system.root_partition, system.volume)
     if system.ignition:
         return replace(found, name=str(system.ignition.guest)), _planned(job, system, None)
-    described = _DESCRIBED.get(system.family)
-    if described is None:
-        problems.add(f"the system is {system.family}, and this version does not look into it")
-        return found, _planned(job, system, None)
+    described = _DESCRIBED[system.family]
     failure = None
     for only in (None, _MOUNT_POINTS):
         try:

@@ -83,6 +83,9 @@ def _boot(boot: FoundBoot) -> str:
     return ", ".join(ways) or "nothing to boot from was found"
 
 
+_WINDOWS = frozenset({"windows", "windows-legacy"})
+
+
 def _system(system: FoundSystem) -> Iterator[str]:
     release = " ".join(filter(None, (system.distribution, system.release)))
     name = system.name or release or system.family
@@ -95,6 +98,11 @@ def _system(system: FoundSystem) -> Iterator[str]:
     place = f"partition {system.root_partition}" if system.root_partition else "the whole disk"
     volume = f", logical volume {system.volume}" if system.volume else ""
     yield from _entry("Root", f"{place}{volume}{called}")
+    if system.family in _WINDOWS:
+        yield from _entry("Edition", system.edition or "not known")
+        yield from _entry("Setup", system.setup_state or "not known")
+        yield from _entry("cloud-init", system.cloud_init or "none")
+        return
     if system.kernels:
         yield from _entry("Kernels", ", ".join(system.kernels))
     network = system.network + (f" ({system.network_backend})" if system.network_backend else "")

@@ -107,6 +107,10 @@ class FoundSystem:
     selinux: str = field(default="", metadata=_says("enforcing, permissive, disabled; empty: it has no SELinux"))
     boot_loader: str = field(default="", metadata=_says("Whose configuration it has: grub, systemd-boot, extlinux"))
     root_device: str = field(default="", metadata=_says("The name of the root in its fstab: UUID=..., /dev/sda1"))
+    edition: str = field(default="", metadata=_says("Edition of a Windows: ServerStandard, Professional"))
+    setup_state: str = field(
+        default="", metadata=_says("What sysprep made of a Windows: IMAGE_STATE_COMPLETE, mini-setup")
+    )
 
 
 class Outcome(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from images.windows_disks import DISKS, Role, make_windows_disk
 from phony_windows import PHONY_WINDOWS
 from snf_image_helper.detection import find
 from snf_image_helper.disks.disk import Disk
+from snf_image_helper.inspection import inspect_disk
 from snf_image_helper.system import OsFamily, System, UnknownGuestError
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, attached, job, private_mounts
@@ -87,3 +89,35 @@ def test_a_windows_behind_bitlocker_is_named_with_the_cure(tmp_path: Path) -> No
                 UnknownGuestError, match=r"partition 3 is encrypted with BitLocker .*manage-bde -off C:"
             ):
                 found(disk, **properties)
+
+
+def test_an_inspection_tells_product_release_edition_and_state_and_writes_nothing(tmp_path: Path) -> None:
+    with disk_with("phony-windows-server-2025", "phony-windows-mbr", tmp_path) as (disk, path):
+        before = path.read_bytes()
+        told = inspect_disk(disk, job())
+        assert told.problems == ()
+        system = told.system
+        assert system is not None
+        assert (system.family, system.root_partition, system.architecture) == ("windows", 2, "x86_64")
+        assert (system.name, system.edition) == ("Windows Server 2025 Standard", "ServerStandard")
+        assert system.release.startswith("10.0.26100")
+        assert system.setup_state == "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
+        assert told.table is not None
+        assert [item.content.type for item in told.table.partitions] == ["ntfs", "ntfs"]
+        assert (told.table.partitions[1].content.size or 0) > 60 << 20
+        assert told.plan is not None
+        assert "InstallUnattend" in {item.name for item in told.plan.tasks}
+        assert path.read_bytes() == before
+
+
+def test_an_inspection_tells_what_keeps_a_windows_from_being_deployed(tmp_path: Path) -> None:
+    phony = replace(PHONY_WINDOWS["phony-windows-server-2022"], image_state="IMAGE_STATE_COMPLETE")
+    tree = phony.make(tmp_path / "c")
+    (tree / "hiberfil.sys").write_bytes(b"hibr" + bytes(8192))
+    layout = make_windows_disk(tmp_path / "disk", "phony-windows-mbr-one", tree)
+    set_flags(tmp_path / "disk", layout.pieces[0].start * 512, 1)
+    with attached(tmp_path / "disk") as disk:
+        problems = inspect_disk(disk, job()).problems
+    assert len(problems) == 3
+    for words in ("of C: is dirty", "is hibernated", "it is set up and in use (IMAGE_STATE_COMPLETE)"):
+        assert [text for text in problems if words in text], words
