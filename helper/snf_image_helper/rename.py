@@ -93,7 +93,7 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
         return f"{printable(renaming.new)} is no host name"
     system = detect(disk, job, report)
     if system.family not in UNIX:
-        return f"its system is {system.family}, and only Linux and the BSDs are renamed"
+        return f"its system is {system.family}, whose name it alone can change (Rename-Computer in its PowerShell)"
     if system.ignition:
         return "its first boot is still to come, and Ignition then calls it as it was deployed"
     _refuse_suspended(disk, system, report)
