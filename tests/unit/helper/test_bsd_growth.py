@@ -59,6 +59,7 @@ def test_a_freebsd_without_the_script_says_so(tmp_path: Path) -> None:
 
 def test_netbsd_is_asked_until_its_root_has_its_size_and_then_no_more(tmp_path: Path) -> None:
     with phony_bsd(tmp_path, "phony-netbsd-10.1") as guest:
+        guest.write_text("/etc/fstab", "/dev/ld0a / ffs rw 1 1\n")
         before = files_of(guest)
         assert grow_netbsd(guest) == ""
         order = text(guest, "/etc/rc.conf.d/resize_root")
@@ -76,6 +77,19 @@ def test_a_netbsd_with_a_log_is_told_what_to_do(tmp_path: Path) -> None:
         before = files_of(guest)
         assert "take that option out of /etc/fstab" in grow_netbsd(guest)
         assert files_of(guest) == before
+
+
+@pytest.mark.parametrize(("device", "script"), [("NAME=root", "NAME=*) x"), ("ROOT.a", "ROOT\\.*) fs_spec=x")])
+def test_a_root_by_a_name_is_grown_by_a_script_that_knows_such_names_alone(
+    tmp_path: Path, device: str, script: str
+) -> None:
+    files = {"/etc/fstab": f"{device} / ffs rw 1 1\n", "/etc/rc.d/resize_root": "", "/etc/rc.conf": ""}
+    with bsd_with(tmp_path / "guest", OsFamily.NETBSD, files) as guest:
+        before = files_of(guest)
+        assert f"does not know what {device} is" in grow_netbsd(guest)
+        assert files_of(guest) == before
+        guest.write_text("/etc/rc.d/resize_root", script)
+        assert grow_netbsd(guest) == ""
 
 
 def test_openbsd_grows_what_can_be_unmounted(tmp_path: Path) -> None:
@@ -125,6 +139,7 @@ def test_growth_is_ordered_where_the_disk_is_larger_than_the_file_system_and_now
             os.truncate(disk, mib * MIB)
         with attached(disk) as found, phony_bsd(tmp_path / str(mib), name) as guest:
             guest.remove(is_ordered, missing_ok=True)
+            guest.write_text("/etc/fstab", BSD_LAYOUTS[layout].fstab())
             guest.system = find(found, job(), listener.reporter)
             guest.disk = found
             fix_partition_table.TASK.run(found, job(), listener.reporter)

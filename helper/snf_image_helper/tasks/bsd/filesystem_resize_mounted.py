@@ -19,6 +19,7 @@ from snf_image_helper.disks.growth import filling
 from snf_image_helper.disks.partitions import MIB
 from snf_image_helper.disks.ufs import read_ufs
 from snf_image_helper.files.edits import Edits
+from snf_image_helper.files.guest_errors import shown
 from snf_image_helper.fstab import Entry
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
@@ -70,7 +71,10 @@ def grow_freebsd(guest: Guest) -> str:
 
 
 def grow_netbsd(guest: Guest) -> str:
-    """As grow_freebsd(). rc.d/resize_root looks at every boot; the order goes when the root has its size."""
+    """As grow_freebsd(). rc.d/resize_root looks at every boot; the order goes when the root has its size.
+
+    NetBSD 9's takes "ROOT.a" for a device, older ones do not, and none of them NAME=, which is no error to them.
+    """
     root = fstab.root_entry(fstab.parse(guest.read_text(_FSTAB, missing_ok=True) or "")[0])
     if not guest.is_file(_RESIZE_ROOT):
         return f"the guest has no {_RESIZE_ROOT}; boot it with -s and run resize_ffs"
@@ -80,6 +84,11 @@ def grow_netbsd(guest: Guest) -> str:
         return (
             f"rc.d/resize_root passes over a root that is mounted with log; take that option out of {_FSTAB} in the "
             "image, or boot it with -s and run resize_ffs"
+        )
+    if not root.device.startswith("/dev/") and root.device[:4] not in guest.read_text(_RESIZE_ROOT):
+        return (
+            f"its {_RESIZE_ROOT} does not know what {shown(root.device)} is, as {_FSTAB} calls the root; write "
+            "/dev/... there in the image, or boot it with -s and run resize_ffs"
         )
     guest.make_directory(_NETBSD_CONF.rpartition("/")[0])
     guest.write_text(
