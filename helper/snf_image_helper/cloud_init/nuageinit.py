@@ -146,7 +146,12 @@ def _file(path: str, text: str, mode: str) -> Mapping[str, Json]:
 def _script_file(job: Job, orders: Orders) -> Mapping[str, Json]:
     """nuageinit decodes base64 in the square of its length: the script does it itself."""
     inner = binascii.b2a_base64(_script(job, orders).encode(), newline=False).decode("ascii")
-    content = f"#!/bin/sh\numask 077\nrm -f {_SCRIPT}\nb64decode -r << END | sh\n{_folded(inner)}END\n"
+    steps = (
+        f"b64decode -r << END > {_SCRIPT}.sh\n{_folded(inner)}END",
+        f"sh {_SCRIPT}.sh",
+        f"rm -f {_SCRIPT} {_SCRIPT}.sh",
+    )
+    content = "\n".join(("#!/bin/sh", "umask 077", *steps, ""))
     return {"path": _SCRIPT, "content": content, "owner": "root:wheel", "permissions": "0600"}
 
 
@@ -159,8 +164,7 @@ def _script(job: Job, orders: Orders) -> str:
             lines += [*_decoded(f"$store/{number}", content), f"put {_words(number, file)}"]
     if is_script(orders.user_data):
         lines += [*_decoded(_USER_SCRIPT, orders.user_data), f"chmod 700 {_USER_SCRIPT}"]
-        lines += [f"{_USER_SCRIPT} < /dev/null"]  # this script is the shell's own input
-        lines.append(f"rm -f {_USER_SCRIPT}")
+        lines += [_USER_SCRIPT, f"rm -f {_USER_SCRIPT}"]
     if not job.cloud_init_debug:
         lines += _CLEAR.split("\n")
     return "\n".join((*lines, ""))

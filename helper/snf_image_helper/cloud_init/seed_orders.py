@@ -37,13 +37,16 @@ _UNABLE = ("CUSTOM_TASK", "KEYMAP", "CONSOLE", "KERNEL_ARGS")
 
 
 def is_asked_for(job: Job) -> bool:
-    """Whether the seed goes on a partition. Raises GuestError for a place that nobody knows."""
+    """Whether the seed goes on a partition, and nothing else is done. Raises GuestError for a place that nobody knows.
+
+    Windows' seed lies on one in any case, and cloudbase-init is told of it.
+    """
     word = (job.wishes.text(PROPERTY) or _PLACES[0]).strip().lower()
     if word not in _PLACES:
         raise GuestError(f"property {PROPERTY}: {word[:40]!r} is none of {', '.join(_PLACES)}")
     if word == "partition" and not job.wishes.flag("CLOUD_INIT"):
         raise GuestError(f"property {PROPERTY}=partition is for images with cloud-init; set CLOUD_INIT=yes as well")
-    return word == "partition"
+    return word == "partition" and not (job.wishes.text("OSFAMILY") or "").strip().lower().startswith("windows")
 
 
 def write_seed(disk: Disk, job: Job, report: Reporter) -> None:

@@ -44,7 +44,7 @@ def merged(data: bytes, ours: Mapping[str, Json]) -> bytes:
 
 def _checked(data: bytes) -> str:
     try:
-        text = data.decode().replace("\r\n", "\n")
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise GuestError(f"cloud_userdata is no text in UTF-8; {_CURE}") from error
     first, _, rest = text.partition("\n")

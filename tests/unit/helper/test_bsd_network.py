@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from network_inputs import INPUTS, mac
 from phony_guests.bsd import GUESTS
-from snf_image_helper.bsd.network import RENDERERS, freebsd
+from snf_image_helper.bsd.network import RENDERERS, freebsd, netbsd
 from snf_image_helper.bsd.network.leftovers import forget_leases
 from snf_image_helper.bsd.network.ports import Facts, drivers_of, ports_of
 from snf_image_helper.bsd.network.variables import with_network
@@ -111,6 +111,31 @@ def test_a_gateway_that_only_a_lease_makes_known_waits_for_it() -> None:
     nic = Nic(mac(1), ipv4=Ipv4Method.DHCP, routes=(Route("172.16.0.0/16", "10.0.0.9"),))
     for family, driver in DRIVERS.items():
         assert ("172.16.0.0/16", "10.0.0.9", f"{driver}0") in kernel_of((nic,), family).routes
+
+
+def test_routers_bring_no_way_out_where_another_one_was_asked_for() -> None:
+    nics = (INPUTS["only6-static"][0], replace(INPUTS["only6-slaac"][0], mac=mac(2)))
+    for family, driver in DRIVERS.items():
+        cards = kernel_of(nics, family).cards
+        assert cards[f"{driver}1"].clients == {"ra"}
+        # OpenBSD prefers a route that was told to one that was learnt.
+        assert cards[f"{driver}1"].ways_out is (family == "openbsd")
+    assert kernel_of(nics[1:], "freebsd").cards["vtnet0"].ways_out
+
+
+@pytest.mark.parametrize("interface", ["lo1", "vlan10", "bridge0", "wg0", "tun3", "lagg0", "epair0"])
+def test_variables_of_interfaces_that_are_no_cards_stay(interface: str) -> None:
+    for name in (f"ifconfig_{interface}", f"ifconfig_{interface}_ipv6"):
+        assert not freebsd.goes(name)
+    assert not netbsd.goes(f"ifconfig_{interface}")
+    assert freebsd.goes("ifconfig_igb0_alias0")
+    assert netbsd.goes("ifconfig_wm0")
+
+
+def test_what_stands_beside_another_command_is_emptied_and_the_other_one_stays() -> None:
+    after = with_network("/etc/rc.conf", "ifconfig_DEFAULT=DHCP; hostname=both\n", ours, freebsd.goes)
+    found = shell_variables(after)
+    assert (found["ifconfig_DEFAULT"], found["hostname"]) == ("", "both")
 
 
 def test_the_gateway_of_a_link_is_named_with_its_card() -> None:
@@ -296,6 +321,7 @@ def test_what_the_template_had_is_kept_beside_and_out_of_force(tmp_path: Path) -
     }
     with bsd(tmp_path, "phony-freebsd-lived-14.3", **old) as guest:
         before = text(guest, "/etc/rc.conf")
+        put(Path(guest.root), {"/etc/rc.conf.d/hostname": "hostname=x\n"})
         perform(TASK, guest, job())
         rc = shell_variables(text(guest, "/etc/rc.conf"))
         assert (rc["hostname"], rc["sshd_enable"]) == ("template.example.org", "YES")
@@ -304,7 +330,7 @@ def test_what_the_template_had_is_kept_beside_and_out_of_force(tmp_path: Path) -
         assert "ifconfig_em0" not in shell_variables(text(guest, "/etc/rc.conf.local"))
         assert not guest.exists("/etc/start_if.em0")
         assert text(guest, "/etc/start_if.em0.snf-image-bak") == old["start_if.em0"]
-        assert guest.list_directory("/etc/rc.conf.d") == ("netif.snf-image-bak", "routing", "sshd")
+        assert guest.list_directory("/etc/rc.conf.d") == ("hostname", "netif.snf-image-bak", "routing", "sshd")
         assert guest.list_directory("/etc/rc.conf.d/routing") == (".mine.snf-image-bak",)
         assert text(guest, "/etc/resolv.conf.snf-image-bak") == old["resolv.conf"]
 
@@ -354,6 +380,14 @@ def test_the_scripts_of_the_guest_say_what_they_understand(tmp_path: Path, netst
         warnings = perform(TASK, guest, job(INPUTS["dhcp4"][0])).warnings
         assert ("is taken for paravirtual" in "".join(warnings)) is (file == "hostname.vio0")
         assert ("dhcp\n" in text(guest, f"/etc/{file}")) is ("6.6" in netstart)
+
+
+@pytest.mark.root
+def test_a_file_without_anything_of_the_network_is_left_as_it_is(tmp_path: Path) -> None:
+    with bsd(tmp_path, "phony-freebsd-14.3", **{"rc.conf.local": "hostname=x\n"}) as guest:
+        perform(TASK, guest, job())
+        assert text(guest, "/etc/rc.conf.local") == "hostname=x\n"
+        assert not guest.exists("/etc/rc.conf.local.snf-image-bak")
 
 
 @pytest.mark.root

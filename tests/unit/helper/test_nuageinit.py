@@ -438,6 +438,7 @@ def test_nuageinit_gets_the_users_data_on_a_partition_and_is_switched_on(tmp_pat
         disk.reload()
         guest.disk = disk
         guest.remove("/firstboot")
+        guest.write_text("/etc/rc.conf", 'nuageinit_enable="NO"\n')
         assert perform(TASK, guest, datasource(b"#cloud-config\npackages:\n- vim\n")).warnings == []
         found = files_on(disk.partition_device(2), tmp_path / "place")
         assert shell_variables(text(guest, "/etc/rc.conf"))["nuageinit_enable"] == "YES"
