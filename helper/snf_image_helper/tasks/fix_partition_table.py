@@ -30,12 +30,7 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     """
     swap = asked_swap(job)
     if disk.system is not None and disk.system.family in BSD:
-        if swap is not None:
-            report.warning(
-                f"property SWAP: {swap.number}:{swap.mib} makes a partition on Linux alone; on {disk.system.family} "
-                "the image's own swap, or the letter of another disk, is what it swaps on"
-            )
-            swap = None
+        swap = None  # AddSwap says that there is none
         if _has_label(disk, disk.system, report):
             return
     if disk.table is None and disk.system is not None:
