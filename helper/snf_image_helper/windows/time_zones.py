@@ -36,12 +36,17 @@ def check(zone: str) -> str:
 
 def check_in(guest: Guest, name: str) -> None:
     """Raises GuestError when the guest's Windows does not know the zone yet: Setup would stop at such a name."""
-    with opened(guest, HIVE_SOFTWARE) as hive:
-        known = hive.keys(_KEY)
-    if known and name.casefold() not in {zone.casefold() for zone in known}:
+    if not is_in(guest, name):
         raise GuestError(
             f"property {PROPERTY}: the guest's Windows does not have {name!r}; update it in the image, or take another"
         )
+
+
+def is_in(guest: Guest, name: str) -> bool:
+    """Whether the guest's Windows knows the zone, as far as it tells which it knows."""
+    with opened(guest, HIVE_SOFTWARE) as hive:
+        known = hive.keys(_KEY)
+    return not known or name.casefold() in {zone.casefold() for zone in known}
 
 
 def _names() -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from snf_image_helper.files.guest_errors import shown
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.windows import languages
+from snf_image_helper.windows import languages, time_zones
 from snf_image_helper.windows.answer_file import LIMIT, AnswerFile, Pass
 from snf_image_helper.windows.facts import Facts
 from snf_image_helper.windows.places import located
@@ -76,7 +76,7 @@ def choose(guest: Guest, job: Job, facts: Facts, report: Reporter) -> AnswerFile
     ignoring = job.secrets.answer_file is not None or job.wishes.flag(IGNORE)
     answers = _marked(guest, given.mark if given else _OURS) or (None if ignoring else _own(guest, report))
     if answers is None:
-        source = given or _Source(_template(guest, job, facts), "the answer file of snf-image", _OURS)
+        source = given or _Source(_template(guest, job, facts, report), "the answer file of snf-image", _OURS)
         answers = AnswerFile(source.content, source.called)
         answers.set_mark(source.mark)
     for oddity in answers.oddities:
@@ -149,7 +149,7 @@ def _pointer(guest: Guest) -> str:
         return hive.text("Setup", _POINTER) or ""
 
 
-def _template(guest: Guest, job: Job, facts: Facts) -> bytes:
+def _template(guest: Guest, job: Job, facts: Facts, report: Reporter) -> bytes:
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  # a tenth of a second under emulation
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
@@ -160,6 +160,15 @@ def _template(guest: Guest, job: Job, facts: Facts) -> bytes:
         is_client=not facts.is_server,
         has_accounts=job.secrets.password is not None or accounts(guest).has_own,
         language=languages.own_language(guest),
-        time_zone=job.windows_timezone or _DEFAULT_ZONE,
+        time_zone=_zone(guest, job, report),
     )
     return text.encode()
+
+
+def _zone(guest: Guest, job: Job, report: Reporter) -> str:
+    """The node's; the property TIMEZONE goes over it, as over any file's."""
+    zone = job.windows_timezone or _DEFAULT_ZONE
+    if time_zones.is_in(guest, zone):
+        return zone
+    report.warning(f"The guest's Windows has no time zone {shown(zone)} (WINDOWS_TIMEZONE): {_DEFAULT_ZONE} is taken")
+    return _DEFAULT_ZONE

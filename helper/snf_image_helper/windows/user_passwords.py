@@ -41,7 +41,7 @@ def setting_lines(user: str, password: str, version: tuple[int, int]) -> tuple[s
     if version < _FIRST_WITH_POWERSHELL:
         raise GuestError(
             f"the password of {shown(user)!r}, or that name, has characters which this Windows, without PowerShell, "
-            'cannot be told in a script; take ASCII without ", and no / or - at the beginning'
+            'cannot be told in a script; take ASCII without ", and no / at the beginning'
         )
     script = (
         f"$n={powershell_text(user)};$p={powershell_text(password)};"
@@ -52,4 +52,4 @@ def setting_lines(user: str, password: str, version: tuple[int, int]) -> tuple[s
 
 
 def _is_plain(text: str) -> bool:
-    return text.isascii() and '"' not in text and not text.startswith(("/", "-"))
+    return text.isascii() and '"' not in text and not text.startswith("/")

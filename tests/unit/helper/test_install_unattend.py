@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -316,6 +317,19 @@ def speaking(tmp_path: Path, *languages: str) -> Guest:
 
 
 @pytest.mark.row(39)
+def test_a_zone_of_the_node_that_this_windows_does_not_have_is_a_warning(tmp_path: Path) -> None:
+    guest = windows_guest(tmp_path / "c")
+    zones: Key = {"Time Zones": {"UTC": {}, "GMT Standard Time": {}}}
+    software: Key = {"Microsoft": {"Windows NT": {"CurrentVersion": zones}}}
+    make_hive(hive_file(guest, "SOFTWARE"), merged(SERVER.software, software))
+    listener = perform(install_unattend.TASK, guest, replace(asking(), windows_timezone="Mars Standard Time"))
+    assert value(answers(guest), "specialize/Shell-Setup/TimeZone") == ["GMT Standard Time"]
+    assert listener.warnings == [
+        "The guest's Windows has no time zone Mars Standard Time (WINDOWS_TIMEZONE): GMT Standard Time is taken"
+    ]
+
+
+@pytest.mark.row(39)
 def test_a_zone_that_this_windows_does_not_have_yet_is_refused(tmp_path: Path) -> None:
     guest = windows_guest(tmp_path / "c")
     software = SERVER.software
@@ -377,6 +391,14 @@ def test_an_answer_file_that_setup_could_not_read_is_refused_before_a_write(
         perform(install_unattend.TASK, guest, asking(secrets))
     assert str(caught.value).startswith(fault)
     assert snapshot(guest.root) == before
+
+
+def test_a_file_of_a_hundred_megabytes_is_refused_unread(guest: Guest) -> None:
+    place = Path(guest.root, "unattend.xml")
+    place.touch()
+    os.truncate(place, 100 << 20)
+    with pytest.raises(GuestError, match="is larger than 1048576 bytes"):
+        perform(install_unattend.TASK, guest, asking())
 
 
 def test_what_is_wrong_with_a_file_can_be_got_rid_of_by_ignoring_it(guest: Guest) -> None:
