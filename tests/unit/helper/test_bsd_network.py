@@ -32,8 +32,6 @@ from unit.helper.guest_trees import JOB, guest_in, perform, put, seen, text
 from unit.helper.network_rooms import NAMES
 from unit.helper.network_rooms import expected as expected_in_room
 
-pytestmark = pytest.mark.row(183, 185)
-
 DRIVERS = {"freebsd": "vtnet", "netbsd": "vioif", "openbsd": "vio"}
 OLD = Facts(matches_mac=False, autoconf=False)
 
@@ -79,6 +77,7 @@ def expected(nics: Sequence[Nic], family: str) -> tuple[dict[str, Card], dict[tu
     return cards, routes
 
 
+@pytest.mark.row(183, 185)
 @pytest.mark.parametrize("facts", [Facts(dhcp6c=True), OLD], ids=["new", "old"])
 @pytest.mark.parametrize("family", DRIVERS)
 @pytest.mark.parametrize("name", INPUTS)
@@ -161,6 +160,7 @@ NAMED: Mapping[str, tuple[str, str, str]] = {
 }
 
 
+@pytest.mark.row(183)
 @pytest.mark.parametrize("model", NAMED)
 def test_each_type_of_card_has_its_drivers_name_from_zero_on(model: str) -> None:
     nic = replace(INPUTS["static4"][0], model=model)
@@ -170,6 +170,7 @@ def test_each_type_of_card_has_its_drivers_name_from_zero_on(model: str) -> None
     assert f"/etc/hostname.{third}" in rendered((nic,), "openbsd", OLD)
 
 
+@pytest.mark.row(183)
 def test_numbers_count_the_cards_of_a_driver() -> None:
     models = ("e1000", "paravirtual", "i82551", "e1000e", "paravirtual", "i82559er", "rtl8139", "rtl8139")
     nics = [Nic(mac(number + 1), model) for number, model in enumerate(models)]
@@ -179,6 +180,7 @@ def test_numbers_count_the_cards_of_a_driver() -> None:
     assert names[6:] == [("rl0", "re0"), ("rl1", "re1")]
 
 
+@pytest.mark.row(183)
 def test_what_belongs_to_one_of_two_drivers_is_written_for_both() -> None:
     nic = replace(INPUTS["routed"][0], model="rtl8139")
     rc = shell_variables(rendered((nic,), "freebsd")["/etc/rc.conf"])
@@ -294,6 +296,7 @@ def snapshot(root: str) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
+@pytest.mark.row(183)
 @pytest.mark.root
 @pytest.mark.parametrize("name", PHONY)
 def test_a_second_run_changes_nothing(tmp_path: Path, name: str) -> None:

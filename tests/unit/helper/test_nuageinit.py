@@ -38,8 +38,6 @@ from unit.helper.test_bsd_network import expected
 from unit.helper.test_cloud_init_partition import files_on
 from unit.helper.test_passwords import verifies
 
-pytestmark = pytest.mark.row(167, 168, 169, 171)
-
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHQqdXO3qBz5UZuPsHuRkYQmqAWQWyRW1rYVOTjPPUZW me@home"
 EXISTING = {"root": "/root", "admin": "/home/admin"}
 
@@ -157,6 +155,7 @@ def booted(tmp_path: Path, job: Job, seed: Mapping[str, bytes] | None = None) ->
     return system
 
 
+@pytest.mark.row(169)
 def test_name_keys_passwords_and_time_zone_arrive(tmp_path: Path) -> None:
     system = booted(tmp_path, ordered(USERS="root admin", TIMEZONE="Europe/Athens"))
     assert (system.hostname, system.timezone) == ("web.example.com", "Europe/Athens")
@@ -173,6 +172,7 @@ def test_nobody_is_made_whose_password_everybody_knows(tmp_path: Path) -> None:
         assert system.users == {"newcomer": "*"}
 
 
+@pytest.mark.row(174)
 @pytest.mark.parametrize("name", INPUTS)
 def test_the_cards_get_what_was_asked_for(tmp_path: Path, name: str) -> None:
     system = booted(tmp_path, ordered(INPUTS[name]))
@@ -195,6 +195,7 @@ def test_the_cards_get_what_was_asked_for(tmp_path: Path, name: str) -> None:
     assert routes.items() <= kernel.routes.items()
 
 
+@pytest.mark.row(169, 171)
 def test_the_first_boot_puts_files_runs_the_users_script_and_leaves_no_secret(tmp_path: Path) -> None:
     script = b'#!/bin/sh\ncat\necho "it\'s" > $ROOT/ran\n'
     job = with_user_data(ordered(INPUTS["static4"]), script)
@@ -378,6 +379,7 @@ BOOT = "83BD6B9D-7F41-11DC-BE0B-001560B84F0F"
 ZFS_DISK = f"label: gpt\nstart=1MiB, size=1MiB, type={BOOT}\nstart=2MiB, size=20MiB, type={ZFS}\n"
 
 
+@pytest.mark.row(168)
 @pytest.mark.root
 def test_a_freebsd_on_zfs_gets_a_seed_that_nuageinit_understands(tmp_path: Path) -> None:
     job = ordered(INPUTS["static4"])
@@ -428,6 +430,7 @@ def datasource(data: bytes = b"", **wishes: str) -> Job:
     return with_user_data(replace(JOB, seed="00ff", properties={"CLOUD_INIT": "yes", **wishes}), data)
 
 
+@pytest.mark.row(168)
 @pytest.mark.root
 def test_nuageinit_gets_the_users_data_on_a_partition_and_is_switched_on(tmp_path: Path) -> None:
     with (
@@ -457,6 +460,7 @@ def test_without_user_data_nuageinit_gets_no_seed(tmp_path: Path) -> None:
         assert "nuageinit gets no seed" in warnings[0]
 
 
+@pytest.mark.row(168)
 @pytest.mark.root
 def test_the_port_of_cloud_init_gets_its_seed_in_a_directory(tmp_path: Path) -> None:
     with bsd(tmp_path, "phony-freebsd-14.3") as guest:
@@ -473,6 +477,7 @@ def test_the_port_of_cloud_init_gets_its_seed_in_a_directory(tmp_path: Path) -> 
         assert {path: path.lstat().st_mtime_ns for path in Path(guest.root).rglob("*")} == before
 
 
+@pytest.mark.row(173)
 @pytest.mark.root
 @pytest.mark.parametrize(
     ("name", "family"),
