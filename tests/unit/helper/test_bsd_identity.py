@@ -94,6 +94,7 @@ def test_a_guest_without_a_name_is_not_renamed(tmp_path: Path) -> None:
     assert said == "it has no name of its own (nothing in /etc/myname)"
 
 
+@pytest.mark.row(155)
 def test_the_template_s_host_keys_become_the_instance_s_and_are_made_once(tmp_path: Path) -> None:
     with phony_bsd(tmp_path, "phony-openbsd-7.6") as guest:
         perform(delete_ssh_keys.TASK, guest, SEEDED)
@@ -125,6 +126,7 @@ def test_a_guest_without_host_keys_is_left_to_make_them(tmp_path: Path) -> None:
         assert guest.list_directory("/etc/ssh") == ("sshd_config",)
 
 
+@pytest.mark.row(161)
 @pytest.mark.root
 def test_files_belong_to_the_guest_s_own_users_and_groups(tmp_path: Path) -> None:
     content = base64.b64encode(b"x").decode()
@@ -141,6 +143,7 @@ def test_files_belong_to_the_guest_s_own_users_and_groups(tmp_path: Path) -> Non
         assert seen(guest, "/etc/two") == (2, 0, 0o440)
 
 
+@pytest.mark.row(162)
 @pytest.mark.parametrize(("owner", "group"), [("nobody_there", "wheel"), ("root", "nogroup_there")])
 def test_who_is_not_in_the_guest_is_named_with_the_file(tmp_path: Path, owner: str, group: str) -> None:
     file = PersonalityFile("/etc/one", "", owner, group)

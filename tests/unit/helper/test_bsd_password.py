@@ -76,6 +76,7 @@ def test_no_database_is_left_that_knows_an_old_password(tmp_path: Path, name: st
         assert "$" not in text(guest, "/etc/pwd.db")[4:]
 
 
+@pytest.mark.row(157)
 @pytest.mark.parametrize("name", GUESTS)
 def test_the_first_boot_makes_the_database_and_only_the_first(tmp_path: Path, name: str) -> None:
     log = tmp_path / "log"
@@ -144,6 +145,7 @@ def test_a_method_that_the_family_does_not_know_is_refused(tmp_path: Path, famil
         assert not guest.exists("/etc/rc.d/snf_image_passwords")
 
 
+@pytest.mark.row(150)
 @pytest.mark.parametrize(
     ("family", "hashed", "is_known"),
     [
@@ -190,12 +192,14 @@ def test_a_last_line_without_an_end_gets_one(tmp_path: Path) -> None:
         assert text(guest, MASTER).endswith(":/root:/bin/sh\n")
 
 
+@pytest.mark.row(152)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_user_that_is_not_there_is_named(tmp_path: Path, family: OsFamily) -> None:
     with minimal(tmp_path, family) as guest, pytest.raises(GuestError, match=r"'alice' is not in /etc/master\.passwd"):
         perform(change_password.TASK, guest, job(password="secret"), USERS="alice")
 
 
+@pytest.mark.row(154)
 def test_keys_alone_leave_the_passwords_as_they_are(tmp_path: Path) -> None:
     with phony_bsd(tmp_path, "phony-freebsd-lived-14.3") as guest:
         before = text(guest, MASTER)
