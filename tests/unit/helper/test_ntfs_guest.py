@@ -206,3 +206,22 @@ def test_a_junction_leads_nowhere_outside_the_guest(pristine: Path, tmp_path: Pa
         assert not (outside / "file").exists()
         assert not Path("/file").exists()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "place", "volume"]
+
+
+def test_a_full_volume_keeps_the_old_file_and_no_litter(pristine: Path, tmp_path: Path) -> None:
+    with guest_on(pristine, tmp_path) as guest:
+        with pytest.raises(GuestError, match="/file.txt: the guest's file system is full"):
+            guest.write_bytes("/file.txt", bytes(20 << 20))
+        assert text(guest, "/file.txt") == "old"
+        assert guest.list_directory("/") == ("file.txt", "users")
+    sh("ntfsfix", "--no-action", str(tmp_path / "volume"))
+
+
+def test_several_files_are_replaced_together_or_not_at_all(pristine: Path, tmp_path: Path) -> None:
+    with guest_on(pristine, tmp_path) as guest:
+        with pytest.raises(GuestError, match="the guest's file system is full"):
+            guest.write_texts({"/file.txt": "new", "/Users/other": "x" * (20 << 20)})
+        assert text(guest, "/file.txt") == "old"
+        assert guest.list_directory("/Users") == ()
+        guest.write_texts({"/file.txt": "new", "/Users/other": "x"})
+        assert (text(guest, "/file.txt"), text(guest, "/users/other")) == ("new", "x")
