@@ -210,7 +210,7 @@ def test_a_junction_leads_nowhere_outside_the_guest(pristine: Path, tmp_path: Pa
 
 def test_a_full_volume_keeps_the_old_file_and_no_litter(pristine: Path, tmp_path: Path) -> None:
     with guest_on(pristine, tmp_path) as guest:
-        with pytest.raises(GuestError, match="/file.txt: the guest's file system is full"):
+        with pytest.raises(GuestError, match=r"/file.txt: the guest's file system is full"):
             guest.write_bytes("/file.txt", bytes(20 << 20))
         assert text(guest, "/file.txt") == "old"
         assert guest.list_directory("/") == ("file.txt", "users")
