@@ -6,20 +6,24 @@ from __future__ import annotations
 import configparser
 import email
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from images.inspection import partition_table
+from images.windows_disks import Role, make_windows_disk
 from phony_windows import CLOUDBASE
 from snf_image_helper.guest import Guest
-from snf_image_helper.tasks.windows.initialize_datasource import orders_of
+from snf_image_helper.system import OsFamily, System
+from snf_image_helper.tasks.windows.initialize_datasource import TASK, orders_of
 from snf_image_helper.windows import cloudbase
 from snf_image_helper.windows.cloudbase import Orders
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Nic, Secrets
-from unit.helper.disk_images import Listener
+from unit.helper.disk_images import MIB, Listener, attached, private_mounts, sh
 from unit.helper.guest_trees import JOB, put
 from unit.helper.windows_guests import SERVER, snapshot, windows_guest
 
@@ -171,3 +175,28 @@ def test_what_is_excluded_is_not_ordered() -> None:
     )
     found = orders_of(job, Listener().reporter)
     assert (found.passwords, found.ethernets) == ({}, {})
+
+
+@pytest.mark.root
+def test_the_seed_gets_a_partition_while_c_is_mounted_and_once(tmp_path: Path) -> None:
+    tree = replace(SERVER, cloudbase=True).make(tmp_path / "c")
+    layout = make_windows_disk(tmp_path / "disk", "phony-windows-gpt", tree)
+    os.truncate(tmp_path / "disk", layout.size + 40 * MIB)
+    number = layout.number(Role.WINDOWS)
+    place, seed = tmp_path / "place", tmp_path / "seed"
+    place.mkdir()
+    seed.mkdir()
+    job = replace(JOB, secrets=Secrets(password="x"), properties={"CLOUD_INIT": "yes"})
+    with private_mounts(), attached(tmp_path / "disk") as disk:
+        disk.reload()
+        sh("lowntfs-3g", "-o", "ignore_case,windows_names", disk.partition_device(number), str(place))
+        try:
+            with Guest(str(place), disk, System(OsFamily.WINDOWS, number)) as guest:
+                for _ in range(2):
+                    TASK.run(guest, job, Listener().reporter)
+        finally:
+            sh("umount", str(place))
+        found = partition_table(tmp_path / "disk").partitions
+    assert len(found) == len(layout.pieces) + 1
+    sh("mcopy", "-n", "-i", f"{tmp_path / 'disk'}@@{found[-1].start * 512}", "::/*", str(seed))
+    assert json.loads((seed / "meta-data").read_text())["local-hostname"] == "web"
