@@ -15,6 +15,7 @@ from snf_image_helper.disks import lvm
 from snf_image_helper.disks.disk import Disk, Place
 from snf_image_helper.disks.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
 from snf_image_helper.disks.ntfs import NTFS
+from snf_image_helper.disks.ufs import UFS, read_ufs
 from snf_image_helper.linux import immutable
 from snf_image_helper.problems import fact
 from snf_image_helper.reporter import Reporter
@@ -46,7 +47,7 @@ _LINUX_ROOTS = frozenset(
     }
 )
 _LINUX_DATA = frozenset({"83", "0FC63DAF-8483-4772-8E79-3D69D8477DE4"})
-_ALIEN = frozenset({"ntfs", "ufs"})  # no Linux lies there, though they can be mounted
+_ALIEN = frozenset({NTFS, UFS})  # no Linux lies there, though they can be mounted
 # What blkid calls things that hold a system which cannot be reached from here.
 _LOCKED = {
     "crypto_LUKS": "encrypted with LUKS",
@@ -219,7 +220,7 @@ class _Search:
 
     def _has_fstab(self, place: Place) -> bool:
         try:
-            with looked_at(place.device, self._type(place)) as directory:
+            with looked_at(place.device, UFS, f"ufstype={read_ufs(place.device).kind}") as directory:
                 return immutable.exists(directory, "/etc/fstab")
         except GuestError:  # a helper without UFS
             return False

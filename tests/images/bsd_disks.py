@@ -10,7 +10,7 @@ OpenBSD: fdisk -iy (MBR, a6 from 64 to the end) or fdisk -gy (GPT, EFI first, it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -160,6 +160,19 @@ def _freebsd_gpt(kind: str = FREEBSD_UFS, version: int = 2) -> BsdLayout:
     return BsdLayout(System.FREEBSD, "gpt", mib, pieces, volumes, "/dev/gpt/swapfs", version, vfat={2: "EFISYS"})
 
 
+def _freebsd_data() -> BsdLayout:
+    """As the official image, with a file system of data before the root."""
+    only, data, mib = _freebsd_gpt(), 16 * SECTORS_PER_MIB, 48
+    start = only.root.start
+    root = Volume("/dev/gpt/rootfs", "/", start + data, only.root.size, 5)
+    pieces = (
+        *only.pieces[:3],
+        Piece(4, start, data, FREEBSD_UFS, "datafs"),
+        Piece(5, root.start, root.size, FREEBSD_UFS, "rootfs"),
+    )
+    return replace(only, mib=mib, pieces=pieces, volumes=(root, Volume("/dev/gpt/datafs", "/data", start, data, 4)))
+
+
 def _freebsd_mbr() -> BsdLayout:
     start, mib = 63, 32
     size = mib * SECTORS_PER_MIB - start
@@ -244,6 +257,7 @@ def _openbsd_gpt() -> BsdLayout:
 
 BSD_LAYOUTS = {
     "freebsd-gpt": _freebsd_gpt(),
+    "freebsd-gpt-data": _freebsd_data(),
     "freebsd-zfs": _freebsd_gpt(FREEBSD_ZFS),
     "freebsd-mbr": _freebsd_mbr(),
     "netbsd-mbr": _netbsd_mbr(),
