@@ -158,6 +158,8 @@ class Cluster:
 
     def wait_for_job(self, job: str) -> str:
         """Wait until the job is over, and give its status: success, error or canceled."""
+        # Which fails as the job does. To ask again and again would take a processor from the job.
+        self.try_gnt("job", "wait", job)
         return self.wait(lambda: self._final_status(job), f"job {job} does not end")
 
     def wait(self, until: Callable[[], T | None], complaint: str) -> T:

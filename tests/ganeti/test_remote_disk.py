@@ -44,6 +44,7 @@ def volume(cluster: Cluster) -> Iterator[Path]:
 def test_the_guest_on_a_disk_that_is_a_uri_is_what_was_ordered(volume: Path) -> None:
     guest = read_guest(volume)
     assert (guest.hostname, guest.shadow[1]) == ("known.example.com", HASH)
+    assert "inet dhcp" not in guest.interfaces  # it has no NIC
 
 
 @pytest.mark.row(22)
