@@ -32,7 +32,7 @@ from snf_image_helper.tasks.bsd.initialize_datasource import TASK
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job, Nic, PersonalityFile, Secrets
 from unit.helper.bsd_network_readers import freebsd, shell_variables
-from unit.helper.disk_images import Listener, image, private_mounts, sh
+from unit.helper.disk_images import Listener, filled, image, private_mounts, sh
 from unit.helper.guest_trees import JOB, guest_in, perform, put, text
 from unit.helper.test_bsd_network import expected
 from unit.helper.test_cloud_init_partition import files_on
@@ -433,19 +433,18 @@ def datasource(data: bytes = b"", **wishes: str) -> Job:
 @pytest.mark.row(168)
 @pytest.mark.root
 def test_nuageinit_gets_the_users_data_on_a_partition_and_is_switched_on(tmp_path: Path) -> None:
-    with (
-        private_mounts(),
-        image(tmp_path / "disk", "label: gpt\nstart=1MiB, size=20MiB\n", {}, mib=32) as disk,
-        bsd(tmp_path, "phony-freebsd-15.0") as guest,
-    ):
+    layout = "label: gpt\nstart=1MiB, size=20MiB\n"
+    with private_mounts(), image(tmp_path / "disk", layout, {1: ("mkfs.ext4", "-q")}, mib=32) as disk:
         disk.reload()
-        guest.disk = disk
-        guest.remove("/firstboot")
-        guest.write_text("/etc/rc.conf", 'nuageinit_enable="NO"\n')
-        assert perform(TASK, guest, datasource(b"#cloud-config\npackages:\n- vim\n")).warnings == []
+        # The root is mounted meanwhile.
+        with filled(disk.partition_device(1), "ext4"), bsd(tmp_path, "phony-freebsd-15.0") as guest:
+            guest.disk = disk
+            guest.remove("/firstboot")
+            guest.write_text("/etc/rc.conf", 'nuageinit_enable="NO"\n')
+            assert perform(TASK, guest, datasource(b"#cloud-config\npackages:\n- vim\n")).warnings == []
+            assert shell_variables(text(guest, "/etc/rc.conf"))["nuageinit_enable"] == "YES"
+            assert guest.is_file("/firstboot")
         found = files_on(disk.partition_device(2), tmp_path / "place")
-        assert shell_variables(text(guest, "/etc/rc.conf"))["nuageinit_enable"] == "YES"
-        assert guest.is_file("/firstboot")
     assert found.keys() == {"meta-data", "user-data"}
     system = booted(tmp_path / "booted", JOB, found)
     assert (system.hostname, system.users) == ("web.example.com", {})
