@@ -80,12 +80,12 @@ def _unpack_source(archive: Path, place: Path) -> None:
     found = False
     with tarfile.open(archive, "r|xz") as tar:
         for member in tar:
-            folder, _, name = member.name.rpartition("/")
-            content = tar.extractfile(member) if folder.partition("/")[2] == _SOURCE and member.isreg() else None
+            folder, _, name = member.name.partition("/")[2].rpartition("/")
+            content = tar.extractfile(member) if folder == _SOURCE and member.isreg() else None
             if content is not None:
                 found = True
                 (place / name).write_bytes(content.read(_LARGEST_FILE))
-            elif found:
+            elif found and not f"{folder}/{name}/".startswith(f"{_SOURCE}/"):
                 break
     if not found:
         raise ConfigurationError(f"{archive.name} has no {_SOURCE}: Debian's source package is laid out anew")
