@@ -161,12 +161,7 @@ class AnswerFile:
     def run_synchronously(self, architecture: str, command: Command) -> None:
         """Let Setup run it in the specialize pass, as SYSTEM, after what it is told already; once."""
         parent = self._made(Component(Pass.SPECIALIZE, DEPLOYMENT, architecture))
-        _add_command(_child(parent, "RunSynchronous"), "RunSynchronousCommand", "Path", command)
-
-    def run_at_first_logon(self, architecture: str, command: Command) -> None:
-        """Let it run when somebody logs on for the first time, with that user's rights; once."""
-        parent = self._made(Component(Pass.OOBE_SYSTEM, SHELL_SETUP, architecture))
-        _add_command(_child(parent, "FirstLogonCommands"), "SynchronousCommand", "CommandLine", command)
+        _add_command(_child(parent, "RunSynchronous"), command)
 
     def set_administrator_password(self, architecture: str, password: str) -> None:
         """Set that of the built-in administrator, whatever its name is; nobody is asked for it then."""
@@ -364,14 +359,14 @@ def _build(parent: ET.Element, element: Element) -> None:
             _build(made, below)
 
 
-def _add_command(parent: ET.Element, element: str, path: str, command: Command) -> None:
-    there = parent.findall(_name(element))
-    if any(_text(known, path) == command.line for known in there):
+def _add_command(parent: ET.Element, command: Command) -> None:
+    there = parent.findall(_name("RunSynchronousCommand"))
+    if any(_text(known, "Path") == command.line for known in there):
         return
     orders = [int(order) for known in there if (order := _text(known, "Order")).isdecimal() and len(order) < 6]
-    added = ET.SubElement(parent, _name(element), {f"{{{WCM}}}action": "add"})
+    added = ET.SubElement(parent, _name("RunSynchronousCommand"), {f"{{{WCM}}}action": "add"})
     ET.SubElement(added, _name("Order")).text = str(max(orders, default=0) + 1)
-    ET.SubElement(added, _name(path)).text = command.line
+    ET.SubElement(added, _name("Path")).text = command.line
     ET.SubElement(added, _name("Description")).text = command.description
 
 

@@ -156,11 +156,7 @@ def test_commands_of_an_empty_file_are_what_microsoft_documents() -> None:
     answers = read(EMPTY)
     answers.run_synchronously("x86", Command("a.exe", "one"))
     answers.run_synchronously("x86", Command("b.exe", "two"))
-    answers.run_at_first_logon("x86", Command("c.exe", "three"))
     assert faults(answers.content) == []
-    assert value(
-        answers.content, "oobeSystem/Shell-Setup/FirstLogonCommands/SynchronousCommand/CommandLine", "x86"
-    ) == ["c.exe"]
 
 
 @pytest.mark.parametrize("order", ["", "x", "-3", "9" * 5000, "٣"])
