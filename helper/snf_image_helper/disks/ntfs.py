@@ -23,7 +23,7 @@ NTFS = "ntfs"
 _DRIVER = "lowntfs-3g"
 _FUSE = "/dev/fuse"
 _ANY_STATUS = frozenset(range(-64, 256))
-_WORK_SECONDS = 3600.0
+_LOOK_SECONDS, _WORK_SECONDS = 120.0, 3600.0
 _PATIENCE_MS = 600_000  # until a driver has written all that it had in memory
 _BOOT_SECTOR, _HIDDEN_SECTORS, _NTFS_BEGINS = 512, 28, b"NTFS    "
 _IS_DIRTY = 0x0001  # VOLUME_IS_DIRTY, include/ntfs-3g/layout.h
@@ -117,7 +117,7 @@ def grow(device: str) -> None:
     """
     if is_dirty(device):
         raise GuestError(f"the NTFS on {device} is dirty and cannot be grown; {_CHECK}")
-    said = _run(["ntfsresize", "--no-progress-bar", "--force", device])
+    said = _run(["ntfsresize", "--no-progress-bar", "--force", device], _WORK_SECONDS)
     if said.status:
         raise GuestError(f"the NTFS on {device} cannot be grown: {_reason(said)}; {_CHECK}")
 
@@ -172,12 +172,12 @@ def _mount(device: str, target: str, how: str) -> None:
         raise GuestError(f"{device} cannot be mounted as ntfs ({_reason(said)}); {_CHECK}")
 
 
-def _run(argv: list[str]) -> Finished:
-    return run(argv, limits=Limits(_WORK_SECONDS, _ANY_STATUS))
+def _run(argv: list[str], seconds: float = _LOOK_SECONDS) -> Finished:
+    return run(argv, limits=Limits(seconds, _ANY_STATUS))
 
 
 def _reason(said: Finished) -> str:
-    return first_finding(f"{said.stderr}\n{said.stdout}") or f"status {said.status}"
+    return first_finding(f"{said.stderr}\n{said.stdout}").rstrip(".") or f"status {said.status}"
 
 
 def _drivers(target: str) -> Iterator[int]:

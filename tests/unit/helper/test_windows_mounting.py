@@ -166,7 +166,8 @@ def test_a_damaged_volume_is_refused(disk: Path) -> None:
     with disk.open("r+b") as file:
         file.seek(OFFSET + 4 * 4096 + 5 * 1024)  # mkntfs puts the MFT at cluster 4; this is the root directory
         file.write(bytes(1024))
-    assert "is damaged" in refusal(disk)
+    assert "is damaged: " in (told := refusal(disk))
+    assert told.endswith("; start it, run chkdsk /f, shut it down fully, and publish it anew")
 
 
 def test_a_volume_without_windows_is_refused(disk: Path, tmp_path: Path) -> None:
