@@ -77,6 +77,7 @@ def test_a_setting_of_several_lines_is_replaced_as_a_whole(guest: Guest) -> None
     )
     cloudbase.pin(guest, has_password=False)
     assert settings(guest) == {"metadata_services": SERVICE, "username": "Admin"}
+    assert Path(guest.root, MAIN.lstrip("/")).read_bytes().endswith(b"[x]\nmetadata_services=y\n")
 
 
 def test_a_search_that_leaves_out_the_seeds_place_is_widened(guest: Guest) -> None:
