@@ -160,6 +160,18 @@ def test_the_last_slice_of_a_label_grows_with_its_partition(images: Path, tmp_pa
 
 
 @pytest.mark.row(135)
+@pytest.mark.parametrize("name", [name for name in LABELLED if BSD_LAYOUTS[name].table == "dos"])
+def test_util_linux_reads_the_grown_label_as_we_do(images: Path, tmp_path: Path, name: str) -> None:
+    path = copy_of(images, name, tmp_path)
+    with attached(path) as disk:
+        fix(disk)
+        extents = kernel_extents(disk)
+    rows = sh("partx", "--raw", "--noheadings", "--output", "NR,START,SECTORS", str(path)).splitlines()
+    told = {int(number): (int(start), int(size)) for number, start, size in map(str.split, rows)}
+    assert {number: extent for number, extent in told.items() if number > 4} == extents
+
+
+@pytest.mark.row(135)
 @pytest.mark.parametrize("name", LABELLED)
 def test_nothing_but_label_and_table_is_written(images: Path, tmp_path: Path, name: str) -> None:
     layout, path = BSD_LAYOUTS[name], copy_of(images, name, tmp_path)
