@@ -169,11 +169,11 @@ class _Check:
 
     def _check_entry(self, number: int, inode: int, kind: int, name: bytes) -> None:
         real = self._kinds.get(inode)
-        shown = "".join(char if char.isprintable() else "?" for char in name.decode("utf-8", "replace"))
         if real is None:
-            raise UnsoundError(f"{shown} in the directory with the i-node {number} leads nowhere")
+            raise UnsoundError(f"{_shown(name)} in the directory with the i-node {number} leads nowhere")
         if kind not in {0, real}:
-            raise UnsoundError(f"{shown} in the directory with the i-node {number} is of another kind than its i-node")
+            where = f"{_shown(name)} in the directory with the i-node {number}"
+            raise UnsoundError(f"{where} is of another kind than its i-node")
 
     def _misplaced(self, inside: dict[int, int], above: dict[int, int]) -> list[str]:
         return [
@@ -208,3 +208,7 @@ class _Check:
         if totals != ufs.totals:
             faults.append(f"the superblock counts {ufs.totals}, the cylinder groups {totals}")
         return faults
+
+
+def _shown(name: bytes) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name.decode("utf-8", "replace"))
