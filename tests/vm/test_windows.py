@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +21,19 @@ from provider import Instance, Outcome, Provider
 from unit.helper.disk_images import MIB, private_mounts, sh
 from unit.helper.ntfs_volumes import written_to
 from unit.helper.unattend_structure import faults, value
+from unit.helper.windows_guests import exported
 
 pytestmark = pytest.mark.vm
 
 NAME = "web-1.example.com"
 GROWTH = 40 * MIB
 PASSWORD = 'p4ss "word" %PATH% & <x>'
+CARD = {
+    "MAC": "aa:00:00:00:00:01",
+    "IP": "192.0.2.7",
+    "NETWORK_SUBNET": "192.0.2.0/24",
+    "NETWORK_GATEWAY": "192.0.2.1",
+}
 PERSONALITY = {"/Users/Public/hello.txt": b"hello\r\n", "/License.rtf": b"ours"}
 
 
@@ -114,7 +122,7 @@ def run(provider: Provider, case: Case, disk: Path, image: str) -> Outcome:
         "img_properties": case.properties,
         "img_personality": files,
     }
-    return provider.run(Instance(NAME, (disk,), parameters=parameters))
+    return provider.run(Instance(NAME, (disk,), (CARD,), parameters))
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -143,6 +151,9 @@ def deployed(
         shutil.rmtree(directory)
 
 
+@pytest.mark.guest(family="Windows", version="Server 2003", stack="startup script", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="Server 2008 R2", stack="answer file", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="Server 2025", stack="answer file", boot="not started", proven="tree")
 @pytest.mark.row(113)
 def test_its_family_and_its_c_are_found(deployed: Deployed) -> None:
     family = "windows-legacy" if deployed.case.is_legacy else "windows"
@@ -208,6 +219,26 @@ def test_setup_is_told_name_and_password_in_the_documented_form(deployed: Deploy
     (hidden,) = value(answers, "oobeSystem/Shell-Setup/UserAccounts/AdministratorPassword/Value")
     assert base64.b64decode(hidden).decode("utf-16-le") == f"{PASSWORD}AdministratorPassword"
     assert deployed.case.password not in deployed.outcome.log
+
+
+@pytest.mark.row(160)
+def test_rdp_is_denied_until_setup_is_done(deployed: Deployed) -> None:
+    (hive,) = deployed.after.glob("windows/system32/config/system")
+    assert '"fDenyTSConnections"=dword:00000001' in exported(hive, r"ControlSet001\Control\Terminal Server")
+    restored = "reg add .*fDenyTSConnections /t REG_DWORD /d 0 /f"
+    assert re.search(restored, deployed.text("/Windows/Setup/Scripts/SetupComplete.cmd"))
+
+
+@pytest.mark.row(185)
+def test_the_card_gets_its_address(deployed: Deployed) -> None:
+    if deployed.case.is_legacy:
+        assert 'EnableStatic Array("192.0.2.7")' in deployed.text("/Windows/SnfScripts/ConfigureNetwork.vbs")
+        return
+    interface = "specialize/TCPIP/Interfaces/Interface"
+    answers = deployed.file("/unattend.xml")
+    assert value(answers, f"{interface}/Identifier") == ["AA-00-00-00-00-01"]
+    assert value(answers, f"{interface}/UnicastIpAddresses/IpAddress") == ["192.0.2.7/24"]
+    assert value(answers, f"{interface}/Routes/Route/NextHopAddress") == ["192.0.2.1"]
 
 
 def test_nothing_else_on_c_has_changed(deployed: Deployed) -> None:
