@@ -72,6 +72,12 @@ def guest(tmp_path: Path) -> Guest:
     return windows_guest(tmp_path / "c")
 
 
+@pytest.mark.guest(family="Windows", version="8.1", stack="answer file", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="10", stack="answer file", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="11", stack="answer file", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="Server 2016", stack="answer file", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="Server 2019", stack="answer file", boot="not started", proven="tree")
+@pytest.mark.guest(family="Windows", version="Server 2022", stack="answer file", boot="not started", proven="tree")
 @pytest.mark.parametrize("name", MODERN)
 def test_an_image_without_an_answer_file_gets_one_that_asks_nothing(tmp_path: Path, name: str) -> None:
     guest = windows_guest(tmp_path / "c", PHONY_WINDOWS[name])

@@ -43,6 +43,7 @@ def found(disk: Disk, **properties: str) -> System:
     return find(disk, job(**properties), Listener().reporter)
 
 
+@pytest.mark.guest(family="Windows", version="XP", stack="startup script", boot="not started", proven="tree")
 @pytest.mark.row(113)
 @pytest.mark.parametrize(
     ("phony", "layout", "family"),
