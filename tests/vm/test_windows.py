@@ -51,8 +51,8 @@ class Case:
 
     @property
     def password(self) -> str:
-        """Batch files of old cannot tell a quote."""
-        return PASSWORD.replace('"', "'") if self.is_legacy else PASSWORD
+        """In sysprep.inf and a batch file of old neither quotes nor percent signs can be told."""
+        return "p4ss & <x>" if self.is_legacy else PASSWORD
 
 
 CASES = {
