@@ -25,7 +25,6 @@ NETWORKD_TEMPLATE = "/etc/systemd/network/80-template-dhcp.network"
 
 _MIB = 1280
 _ROOT_START = 128 * SECTORS_PER_MIB
-_MBR_GAP = grub.Gap(1, 2047)
 _PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "libpam-systemd", "kmod", "iproute2", "e2fsprogs", "openssh-server"),
     *("linux-image-cloud-amd64", "initramfs-tools", "lz4", "login", "procps"),
@@ -58,7 +57,7 @@ class Distribution:
 
     @property
     def root(self) -> Partition:
-        """The last partition on the disk; both have it as number 1."""
+        """The last partition on the disk."""
         return self.table.partition(1)
 
     @property
@@ -85,21 +84,7 @@ TRIXIE = Distribution(
     files={NETWORKD_TEMPLATE: "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"},
     enabled=("systemd-networkd.service",),
 )
-BOOKWORM = Distribution(
-    suite="bookworm",
-    packages=(*_PACKAGES, "ifupdown", "isc-dhcp-client"),
-    table=Table(
-        TableType.MBR,
-        "0x5eed0c12",
-        _MIB,
-        (Partition(1, 2048, last_size(TableType.MBR, _MIB, 2048), Type.MBR_LINUX, bootable=True),),
-    ),
-    core=_MBR_GAP,
-    files={
-        "/etc/network/interfaces": "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n",
-    },
-)
-DISTRIBUTIONS = {distribution.suite: distribution for distribution in (TRIXIE, BOOKWORM)}
+DISTRIBUTIONS = {distribution.suite: distribution for distribution in (TRIXIE,)}
 
 
 def debian(suite: str, cache: Path) -> Path:
