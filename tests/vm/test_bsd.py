@@ -43,7 +43,7 @@ WHOLE = {System.NETBSD: "cd", System.OPENBSD: "c", System.FREEBSD: "c"}
 # What orders the growth at the first boot, which tasks over a mere directory do not.
 GROWTH = {
     "freebsd-gpt-data": set[str](),
-    "netbsd-mbr": {"/etc/rc.conf.d", "/etc/rc.conf.d/resize_root", "/etc/rc.d/snf_image_growth"},
+    "netbsd-mbr": {"/etc/rc.conf.d/resize_root", "/etc/rc.d/snf_image_growth"},
     "openbsd-mbr": {"/etc/rc.firsttime"},
 }
 TELL = """\
