@@ -189,7 +189,9 @@ def test_the_ntfs_is_sound_and_as_large_as_it_is_to_be(deployed: Deployed, tmp_p
     assert expected - 3 * 4096 <= clusters * 4096 <= expected
     assert "Volume Flags: 0x0000" in told
     if not is_offline:  # then the copy of the boot sector, which is looked for at the end, comes before it
-        os.truncate(volume, clusters * 4096 + 512)
+        with volume.open("rb") as file:
+            sectors = int.from_bytes(file.read(48)[40:], "little")
+        os.truncate(volume, (sectors + 1) * 512)
     sh("ntfsfix", "--no-action", str(volume))
 
 
