@@ -6,7 +6,7 @@ from __future__ import annotations
 from snf_image_helper.cloud_init import seed_orders
 from snf_image_helper.detection import detect
 from snf_image_helper.disks.disk import Disk
-from snf_image_helper.mounting import mounted
+from snf_image_helper.mounting import mounted, refuse_unmountable
 from snf_image_helper.overriding import run_overridden
 from snf_image_helper.planning import (
     EVERYTHING_EXCLUDED,
@@ -27,11 +27,15 @@ def customize(job: Job, report: Reporter) -> None:
     """Make the image on the first disk the instance's own. Raises GuestError; what was done by then stays done."""
     for warning in job.wishes.odd_flags(FLAGS):
         report.warning(warning)
-    policy = unknown_guest(job)
+    unknown_guest(job)  # a word that nobody knows is refused in any case
     if job.wishes.flag(EVERYTHING_EXCLUDED):
         report.warning(f"No task runs: {EVERYTHING_EXCLUDED} is set")
         return
-    disk = Disk.open(job.disks)
+    customize_disk(Disk.open(job.disks), job, report)
+
+
+def customize_disk(disk: Disk, job: Job, report: Reporter) -> None:
+    """What customize() does on a disk of which not everything is to stay as it is. Raises GuestError."""
     if seed_orders.is_asked_for(job):
         with reported(SEEDING, report):
             seed_orders.write_seed(disk, job, report)
@@ -41,10 +45,12 @@ def customize(job: Job, report: Reporter) -> None:
         system = detect(disk, job, report)
         work = plan_for(job, system)
     except UnknownGuestError as error:
-        if policy is UnknownGuest.REFUSE:
+        if unknown_guest(job) is UnknownGuest.REFUSE:
             raise
         report.warning(f"No task runs: {delivery(error)}")
         return
+    if work.on_disk.names and not work.not_mounted:
+        refuse_unmountable(disk, system)  # before its table changes
     perform(work.on_disk, disk, job, report)
     perform(work.on_ignition, disk, job, report)
     if work.not_mounted:

@@ -15,9 +15,15 @@ from snf_image_helper.mounts import Mounts
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import System
 from snf_image_helper.task import BSD, MOUNT_IMAGE, UMOUNT_IMAGE, WINDOWS, reported
-from snf_image_helper.windows.mounting import mount_windows
+from snf_image_helper.windows.mounting import mount_windows, refuse_unsafe
 
 _WAYS = dict.fromkeys(WINDOWS, mount_windows) | dict.fromkeys(BSD, mount_bsd)
+
+
+def refuse_unmountable(disk: Disk, system: System) -> None:
+    """Refuse a guest that mounted() could tell by a look not to write to. Nothing is written. Raises GuestError."""
+    if system.family in WINDOWS:
+        refuse_unsafe(disk, system)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snf_image_helper.disks import ntfs
 from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.filesystems import probe
 from snf_image_helper.disks.volumes import Volumes
 from snf_image_helper.guest import Guest
 from snf_image_helper.mounts import TARGET, Mounts
@@ -16,15 +17,19 @@ from snf_image_helper.windows.places import CONFIG
 from snf_image_shared.errors import GuestError
 
 
+def refuse_unsafe(disk: Disk, system: System) -> None:
+    """Refuse what mount_windows() would not write to, before the table around it changes. Raises GuestError."""
+    place = next(place for place in disk.places() if place.number == system.root_partition)
+    _refuse_other(probe([place.device])[place.device].type, place.name)
+    ntfs.refuse_unsafe(place.device)
+
+
 def mount_windows(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, only: frozenset[str] | None) -> Guest:
     """Mount C:. Raises GuestError for what cannot be it, or is not safe to write to."""
     device = disk.partition_device(system.root_partition)
     called = volumes.called(device)
     found = volumes.systems[device]
-    if found.type == BITLOCKER:
-        raise GuestError(why_locked(called))
-    if found.type != ntfs.NTFS:
-        raise GuestError(f"{called} holds {found.type or 'no known file system'} and no NTFS; correct ROOT_PARTITION")
+    _refuse_other(found.type, called)
     Path(TARGET).mkdir(parents=True, exist_ok=True)
     if mounts.repairs:
         place = next(place for place in volumes.places if place.device == device)
@@ -41,3 +46,10 @@ def mount_windows(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, 
         raise
     guest.mounts["/"] = device
     return guest
+
+
+def _refuse_other(kind: str, called: str) -> None:
+    if kind == BITLOCKER:
+        raise GuestError(why_locked(called))
+    if kind != ntfs.NTFS:
+        raise GuestError(f"{called} holds {kind or 'no known file system'} and no NTFS; correct ROOT_PARTITION")

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 
 from images.partitions import SECTOR
 from images.windows_disks import DISKS, make_windows_disk
+from snf_image_helper.customize import customize_disk
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.guest import Guest
 from snf_image_helper.mounting import mounted
 from snf_image_helper.system import OsFamily, System
 from snf_image_shared.errors import GuestError
-from unit.helper.disk_images import Listener, attached, private_mounts, sh
+from unit.helper.disk_images import MIB, Listener, attached, job, private_mounts, sh
 from unit.helper.ntfs_volumes import bitlocker, leave_journal_open, set_flags, written_to
 
 pytestmark = pytest.mark.root
@@ -134,6 +136,26 @@ def test_a_hibernation_file_of_a_windows_that_was_shut_down_fully_is_none_of_our
         (place / "hiberfil.sys").write_bytes(bytes(8192))
     with windows(disk) as guest:
         assert guest.exists("/Windows")
+
+
+@pytest.mark.row(143)
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda disk: set_flags(disk, OFFSET, 1), "is dirty: its Windows wants to check it first"),
+        (lambda disk: bitlocker(disk, OFFSET), "is encrypted with BitLocker"),
+    ],
+    ids=["dirty", "bitlocker"],
+)
+def test_a_deployment_of_such_a_volume_ends_before_the_partition_grows(
+    disk: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(disk)
+    os.truncate(disk, disk.stat().st_size + 40 * MIB)
+    before = sh("sha256sum", str(disk))
+    with attached_disk(disk) as found, pytest.raises(GuestError, match=message):
+        customize_disk(found, job(OSFAMILY="windows", ROOT_PARTITION="1"), Listener().reporter)
+    assert sh("sha256sum", str(disk)) == before
 
 
 @pytest.mark.row(143)
