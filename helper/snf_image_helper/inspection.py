@@ -212,7 +212,9 @@ def _planned(job: Job, system: System | None, guest: Guest | None, failure: SnfI
         if job.wishes.flag(EVERYTHING_EXCLUDED):
             return nothing_planned()
         if seed_orders.is_asked_for(job):
-            return seed_planned()
+            told = job.wishes.text("OSFAMILY") is not None
+            is_windows = system is not None and system.family in WINDOWS and not told
+            return Plan(refusal=seed_orders.FOR_WINDOWS) if is_windows else seed_planned()
         if system is None and failure:
             raise failure
         plan = preview(job, system, guest) if system else Plan()

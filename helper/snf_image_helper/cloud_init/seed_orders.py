@@ -11,6 +11,8 @@ from snf_image_helper.cloud_init import documents as cloud_init_documents
 from snf_image_helper.cloud_init import nuageinit, seed_partition
 from snf_image_helper.cloud_init.documents import Orders
 from snf_image_helper.disks.disk import Disk
+from snf_image_helper.disks.filesystems import probe
+from snf_image_helper.disks.ntfs import NTFS
 from snf_image_helper.disks.partitions import MIB, SwapDisk, parse_swap
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.linux import host_names, languages, time_zones
@@ -32,6 +34,11 @@ _FREEBSD = frozenset(f"516E7CB{digit}-6ECF-11D6-8FF8-00022D09712B" for digit in 
     "83BD6B9D-7F41-11DC-BE0B-001560B84F0F",
     "a5",
 }
+FOR_WINDOWS = (
+    f"property {PROPERTY}=partition: what may be a Windows takes another seed than others; set the property OSFAMILY "
+    "to windows, or to what it is"
+)
+_OF_WINDOWS = frozenset({NTFS, "BitLocker"})
 # Ordered, and in nothing that a seed says.
 _UNABLE = ("CUSTOM_TASK", "KEYMAP", "CONSOLE", "KERNEL_ARGS")
 
@@ -51,6 +58,8 @@ def is_asked_for(job: Job) -> bool:
 
 def write_seed(disk: Disk, job: Job, report: Reporter) -> None:
     """Nothing is written before all of it is known to be possible. Raises GuestError."""
+    if job.wishes.text("OSFAMILY") is None:
+        _refuse_windows(disk)
     orders = orders_of(job, report)
     if is_freebsd(disk, job):
         documents, warnings = nuageinit.seed(job, orders)
@@ -59,6 +68,14 @@ def write_seed(disk: Disk, job: Job, report: Reporter) -> None:
     else:
         documents = cloud_init_documents.documents(job, orders)
     seed_partition.put_seed(disk, documents)
+
+
+def _refuse_windows(disk: Disk) -> None:
+    """What only Windows has on a disk is enough: to know more the guest would have to be mounted."""
+    disk.reload()
+    found = probe([place.device for place in disk.places()])
+    if any(system.type in _OF_WINDOWS for system in found.values()):
+        raise GuestError(FOR_WINDOWS)
 
 
 def is_freebsd(disk: Disk, job: Job) -> bool:

@@ -258,6 +258,21 @@ def test_the_root_is_the_place_unless_another_is_asked_for(wishes: dict[str, str
     assert seed_orders.is_asked_for(replace(JOB, properties=wishes)) is asked
 
 
+@pytest.mark.parametrize(("family", "is_refused"), [({}, True), ({"OSFAMILY": "linux"}, False)])
+def test_what_may_be_a_windows_gets_no_seed_that_cloudbase_init_would_misread(
+    tmp_path: Path, family: dict[str, str], is_refused: bool
+) -> None:
+    script = f"label: gpt\nstart=1MiB, size=20MiB, type={BASIC_DATA}\n"
+    with image(tmp_path / "disk", script, {1: ("mkntfs", "-Q", "-F", "-q")}, mib=32, grow_to=64) as disk:
+        before = sh("sha256sum", disk.device)
+        if is_refused:
+            with pytest.raises(GuestError, match="set the property OSFAMILY to windows"):
+                write(disk, ordered(**family))
+        else:
+            write(disk, ordered(**family))
+        assert (sh("sha256sum", disk.device) == before) is is_refused
+
+
 def test_a_plan_says_that_only_the_seed_is_written() -> None:
     found = {task.name: task.outcome for task in planning.seed_planned().tasks}
     assert found.pop("InitializeDatasource") is Outcome.RUNS
