@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from snf_image_shared.errors import GuestError
 
 MAX_MOUNTS = 64
+FSTAB = "/etc/fstab"
 _LARGEST = 1 << 18  # characters: every line costs memory, and the helper has little
 _MIN_FIELDS = 3  # device, mount point, type; the rest has defaults
 _MAX_PROBLEMS = 10
@@ -98,7 +99,7 @@ def local_mounts(
             # What systemd mounts on access holds up no boot when it fails.
             wanted[entry.place] = replace(entry, options=(*entry.options, "nofail")) if entry.has(_AUTOMOUNT) else entry
         elif reason is not None:
-            warnings.append(f"/etc/fstab: {printable(entry.mount_point)} is not mounted: {reason}")
+            warnings.append(f"{FSTAB}: {printable(entry.mount_point)} is not mounted: {reason}")
     if len(wanted) > MAX_MOUNTS:
         raise GuestError(f"/etc/fstab asks for {len(wanted)} mounts, more than {MAX_MOUNTS}; shorten it in the image")
     if len(warnings) > _MAX_PROBLEMS:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from snf_image_helper.disks.filesystems import (
     FileSystem,
@@ -17,6 +19,8 @@ from snf_image_helper.disks.filesystems import (
 )
 from snf_image_helper.disks.ufs import UFS
 from snf_image_helper.disks.ufs_check import refuse_spoiled
+from snf_image_helper.fstab import FSTAB, Entry, printable
+from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
 
@@ -78,3 +82,21 @@ class Mounts:
             except GuestError:
                 with suppress(GuestError):
                     unmount(left.path, lazily=True)
+
+
+@contextmanager
+def opened_mount_point(entry: Entry, guest: Guest, report: Reporter) -> Iterator[tuple[str, str] | None]:
+    """Where a line of fstab mounts: the path to unmount it by, and a name that nobody can exchange, for mounting there.
+
+    None, with a warning, when that is the root itself. Raises GuestError when there is no such directory.
+    """
+    directory = guest.open_directory(entry.mount_point)
+    try:
+        resolved = f"/proc/self/fd/{directory}"  # by the kernel, inside the root
+        path = str(Path(resolved).readlink())
+        inside = path.startswith(f"{TARGET}/")
+        if not inside:
+            report.warning(f"{FSTAB}: {printable(entry.mount_point)} is not mounted: it is the root itself")
+        yield (path, resolved) if inside else None
+    finally:
+        os.close(directory)

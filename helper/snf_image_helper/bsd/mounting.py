@@ -6,7 +6,6 @@ After the last task Mounts checks all that was written. Why Linux may write ther
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from snf_image_helper import fstab
@@ -16,13 +15,12 @@ from snf_image_helper.disks.filesystems import FileSystem
 from snf_image_helper.disks.ufs import UFS, prepare_for_writing, read_ufs, refuse_unwritable
 from snf_image_helper.disks.ufs_check import refuse_damaged
 from snf_image_helper.disks.volumes import Volumes
-from snf_image_helper.fstab import Entry, printable
+from snf_image_helper.fstab import FSTAB, Entry, printable
 from snf_image_helper.guest import Guest
-from snf_image_helper.mounts import TARGET, Mounts
+from snf_image_helper.mounts import TARGET, Mounts, opened_mount_point
 from snf_image_helper.system import System
 from snf_image_shared.errors import GuestError
 
-_FSTAB = "/etc/fstab"
 # What fstab calls a file system, and what is on the disk then.
 _KINDS = {"ufs": UFS, "ffs": UFS, "4.2bsd": UFS, "msdosfs": "vfat", "msdos": "vfat", "ext2fs": "ext2"}
 _OPTIONAL = ("nofail", "failok")  # FreeBSD's mount(8)
@@ -58,10 +56,10 @@ def _add(what: FileSystem, path: str, system: System, mounts: Mounts, *, at: str
 
 def _mount_others(guest: Guest, volumes: Volumes, mounts: Mounts, where: tuple[Place, frozenset[str] | None]) -> None:
     root, only = where
-    if not guest.exists(_FSTAB):
-        mounts.report.warning(f"the guest has no {_FSTAB}: only its root file system is mounted")
+    if not guest.exists(FSTAB):
+        mounts.report.warning(f"the guest has no {FSTAB}: only its root file system is mounted")
         return
-    entries, problems = fstab.parse(guest.read_text(_FSTAB, missing_ok=True) or "")
+    entries, problems = fstab.parse(guest.read_text(FSTAB, missing_ok=True) or "")
     wanted, skipped = fstab.local_mounts(entries, frozenset(_KINDS))
     for warning in (*problems, *skipped) if only is None else ():
         mounts.report.warning(warning)
@@ -69,7 +67,7 @@ def _mount_others(guest: Guest, volumes: Volumes, mounts: Mounts, where: tuple[P
         if only is not None and "/" + "/".join(entry.place) not in only:
             continue
         place = place_named(entry.device, volumes, guest.system.family, root)
-        what = f"{_FSTAB}: {printable(entry.mount_point)} ({printable(entry.device)})"
+        what = f"{FSTAB}: {printable(entry.mount_point)} ({printable(entry.device)})"
         if place is None:
             mounts.report.warning(f"{what} is not mounted: no partition of the image has this name")
             continue
@@ -87,17 +85,12 @@ def _mount_entry(entry: Entry, found: FileSystem, guest: Guest, mounts: Mounts) 
         raise GuestError(f"there is {found.type or 'no known file system'}, not {printable(entry.type)}")
     if not guest.is_dir(entry.mount_point):
         mounts.report.warning(
-            f"{_FSTAB}: {printable(entry.mount_point)} is not mounted: the guest has no such directory"
+            f"{FSTAB}: {printable(entry.mount_point)} is not mounted: the guest has no such directory"
         )
         return
-    directory = guest.open_directory(entry.mount_point)
-    try:
-        # Mounted at the descriptor, which the kernel has resolved inside the root; the name is for unmounting.
-        place = str(Path(f"/proc/self/fd/{directory}").readlink())
-        if not place.startswith(f"{TARGET}/"):
-            mounts.report.warning(f"{_FSTAB}: {printable(entry.mount_point)} is not mounted: it is the root itself")
+    with opened_mount_point(entry, guest, mounts.report) as where:
+        if where is None:
             return
-        _add(found, place, guest.system, mounts, at=f"/proc/self/fd/{directory}")
-    finally:
-        os.close(directory)
+        path, resolved = where
+        _add(found, path, guest.system, mounts, at=resolved)
     guest.mounts["/" + "/".join(entry.place)] = found.device

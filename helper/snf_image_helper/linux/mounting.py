@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from snf_image_helper.detection import btrfs_root
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.filesystems import FileSystem, unmount
 from snf_image_helper.disks.volumes import Volumes
-from snf_image_helper.fstab import Entry, printable
+from snf_image_helper.fstab import FSTAB, Entry, printable
 from snf_image_helper.guest import Guest
-from snf_image_helper.mounts import TARGET, Mounts
+from snf_image_helper.mounts import TARGET, Mounts, opened_mount_point
 from snf_image_helper.system import System
 from snf_image_shared.errors import GuestError
 
-_FSTAB = "/etc/fstab"
 _GENERATORS = tuple(f"{at}/lib/systemd/system-generators/systemd-gpt-auto-generator" for at in ("", "/usr"))
 # Types of partitions and where systemd mounts them, the first place that is free. /var is missing: systemd takes it
 # only for the machine from whose ID the partition's UUID was made, which a new machine never is.
@@ -63,8 +61,8 @@ def _mount_root(disk: Disk, system: System, volumes: Volumes, mounts: Mounts) ->
 def _mount_others(guest: Guest, volumes: Volumes, mounts: Mounts, only: frozenset[str] | None) -> None:
     report = mounts.report
     guest.mounts["/"] = mounts.stack[0].device
-    if not guest.exists(_FSTAB):
-        report.warning(f"the guest has no {_FSTAB}: only its root file system is mounted")
+    if not guest.exists(FSTAB):
+        report.warning(f"the guest has no {FSTAB}: only its root file system is mounted")
         return
     entries, problems = _entries(guest)
     wanted, skipped = fstab.local_mounts(entries)
@@ -78,7 +76,7 @@ def _mount_others(guest: Guest, volumes: Volumes, mounts: Mounts, only: frozense
         try:
             _mount_entry(entry, guest, volumes, mounts)
         except GuestError as error:
-            what = f"{_FSTAB}: {printable(entry.mount_point)} ({printable(entry.device)}): {error}"
+            what = f"{FSTAB}: {printable(entry.mount_point)} ({printable(entry.device)}): {error}"
             if not entry.has("nofail"):
                 raise GuestError(f"{what}; or give the line the option nofail or noauto") from error
             report.warning(f"{what}; it is not mounted, the option nofail allows that")
@@ -88,25 +86,19 @@ def _mount_entry(entry: Entry, guest: Guest, volumes: Volumes, mounts: Mounts) -
     report = mounts.report
     system, warning = volumes.named(entry.device)
     if warning:
-        report.warning(f"{_FSTAB}: {printable(warning)}")
+        report.warning(f"{FSTAB}: {printable(warning)}")
     if not guest.is_dir(entry.mount_point):
-        report.warning(f"{_FSTAB}: {printable(entry.mount_point)} is not mounted: the guest has no such directory")
+        report.warning(f"{FSTAB}: {printable(entry.mount_point)} is not mounted: the guest has no such directory")
         return
     _mount_at(entry, system, guest, mounts)
 
 
 def _mount_at(entry: Entry, system: FileSystem, guest: Guest, mounts: Mounts) -> None:
-    directory = guest.open_directory(entry.mount_point)
-    try:
-        # Mounted at the descriptor, which the kernel has resolved inside the root; the name is for unmounting.
-        place = str(Path(f"/proc/self/fd/{directory}").readlink())
-        if not place.startswith(f"{TARGET}/"):
-            mounts.report.warning(f"{_FSTAB}: {printable(entry.mount_point)} is not mounted: it is the root itself")
+    with opened_mount_point(entry, guest, mounts.report) as where:
+        if where is None:
             return
-        options = _subvolume(entry) if system.type == "btrfs" else ""
-        mounts.add(system, place, options, at=f"/proc/self/fd/{directory}")
-    finally:
-        os.close(directory)
+        path, resolved = where
+        mounts.add(system, path, _subvolume(entry) if system.type == "btrfs" else "", at=resolved)
     guest.mounts["/" + "/".join(entry.place)] = system.device
 
 
@@ -139,7 +131,7 @@ def _is_empty_directory(guest: Guest, path: str) -> bool:
 
 
 def _entries(guest: Guest) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
-    return fstab.parse(guest.read_text(_FSTAB, missing_ok=True) or "")
+    return fstab.parse(guest.read_text(FSTAB, missing_ok=True) or "")
 
 
 def _subvolume(entry: Entry) -> str:
