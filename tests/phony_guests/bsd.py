@@ -167,7 +167,7 @@ _FREEBSD_15 = phony(
             'ifconfig_DEFAULT="SYNCDHCP accept_rtadv"\n',
         ),
         *_rc_scripts("nuageinit", "nuageinit_post_net", "nuageinit_user_data_script"),
-        file("/usr/libexec/nuageinit", "#!/usr/libexec/flua\n", 0o555),
+        file("/usr/libexec/nuageinit", "#!/usr/libexec/flua\n-- phony, knows write_files\n", 0o555),
         file("/usr/share/flua/nuage.lua", "-- phony\n"),
     ),
 )

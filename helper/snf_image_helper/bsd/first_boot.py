@@ -54,8 +54,10 @@ def script_path(guest: Guest, name: str) -> str:
 
 
 # Before the network starts, on NetBSD before the first server: there /usr may come by the network (mountcritremote).
+# FreeBSD's nuageinit only has to be before NETWORKING as well, and makes users by pw(8), whose pwd_mkdb -u fails where
+# there is no spwd.db to change.
 _ORDER = {
-    (OsFamily.FREEBSD, Moment.BEFORE_LOGINS): ("FILESYSTEMS", "NETWORKING"),
+    (OsFamily.FREEBSD, Moment.BEFORE_LOGINS): ("FILESYSTEMS", "NETWORKING nuageinit"),
     (OsFamily.NETBSD, Moment.BEFORE_LOGINS): ("mountcritremote", "SERVERS DAEMON LOGIN"),
     (OsFamily.FREEBSD, Moment.LAST): ("LOGIN", ""),
     (OsFamily.NETBSD, Moment.LAST): ("LOGIN", ""),

@@ -147,7 +147,8 @@ def _end(lines: list[str], start: int, value: str) -> int:
             return number + 1
         if not quote and not line.endswith("\\"):
             return number + 1
-    return start + 1  # a quote that nobody closes: this line alone is ours to change
+    # A quote that nobody closes: this line alone is ours to change. What goes on and on is one value.
+    return start + 1 if quote else min(len(lines), start + _MOST_LINES)
 
 
 def _plain(value: str) -> str:

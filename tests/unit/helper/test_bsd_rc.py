@@ -68,6 +68,10 @@ def test_whatever_a_file_says_it_says_a_value_that_was_set(content: str) -> None
     assert not [item for item in assigned(rc_conf.without(new, "name")) if item.name == "name"]
 
 
+def test_lines_that_go_on_and_on_are_read_once() -> None:
+    assert len(assigned("name=\\\n" * 1000)) == 4
+
+
 @pytest.mark.parametrize("value", ['a"b', "a$b", "a`b", "a\\b", "a\nb", "a'b"])
 def test_a_value_that_a_shell_would_read_is_refused(value: str) -> None:
     with pytest.raises(GuestError, match="quote"):
@@ -159,7 +163,7 @@ def test_what_is_last_on_openbsd_is_left_to_rc_firsttime(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("family", "moment", "order"),
     [
-        (OsFamily.FREEBSD, Moment.BEFORE_LOGINS, ["# REQUIRE: FILESYSTEMS", "# BEFORE: NETWORKING"]),
+        (OsFamily.FREEBSD, Moment.BEFORE_LOGINS, ["# REQUIRE: FILESYSTEMS", "# BEFORE: NETWORKING nuageinit"]),
         (OsFamily.FREEBSD, Moment.LAST, ["# REQUIRE: LOGIN"]),
         (OsFamily.NETBSD, Moment.BEFORE_LOGINS, ["# REQUIRE: mountcritremote", "# BEFORE: SERVERS DAEMON LOGIN"]),
     ],

@@ -459,6 +459,14 @@ def test_without_user_data_nuageinit_gets_no_seed(tmp_path: Path) -> None:
         assert "nuageinit gets no seed" in warnings[0]
 
 
+@pytest.mark.root
+def test_a_nuageinit_that_could_not_start_the_users_script_is_an_error(tmp_path: Path) -> None:
+    with bsd(tmp_path, "phony-freebsd-15.0") as guest:
+        guest.write_text("/usr/libexec/nuageinit", "#!/usr/libexec/flua\n-- as that of 14.2\n")
+        with pytest.raises(GuestError, match="knows no write_files"):
+            perform(TASK, guest, datasource(b"#!/bin/sh\ndate\n"))
+
+
 @pytest.mark.row(168)
 @pytest.mark.root
 def test_the_port_of_cloud_init_gets_its_seed_in_a_directory(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from snf_image_helper.base64_text import decoded
 from snf_image_helper.bsd.rc_conf import RcConf
 from snf_image_helper.cloud_init import nuageinit
 from snf_image_helper.cloud_init.seed_partition import put_seed
+from snf_image_helper.cloud_init.user_data import is_script
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux.host_names import short
@@ -27,6 +28,8 @@ _FIRST_BOOT = "/firstboot"  # what rc(8) of FreeBSD looks for, firstboot_sentine
 # Scripts of cloud-init's port, and the variable that starts it.
 _SERVICE = "/usr/local/etc/rc.d/cloudinit"
 _ENABLED = "cloudinit_enable"
+# What a nuageinit has to know for the first boot's script to get there, and calls by this name.
+_NEEDED = "write_files"
 
 
 def initialize_datasource(guest: Guest, job: Job, report: Reporter) -> None:
@@ -52,6 +55,16 @@ def _for_nuageinit(guest: Guest, job: Job, report: Reporter) -> None:
     if not data:
         report.warning("OS parameter cloud_userdata is not set: nuageinit gets no seed and does nothing")
         return
+    if _NEEDED not in guest.read_text(nuageinit.PROGRAM):
+        if is_script(data):
+            raise GuestError(
+                f"cloud_userdata is a script, which this guest could not start: its {nuageinit.PROGRAM} "
+                f"knows no {_NEEDED}; take a FreeBSD from 14.3 on"
+            )
+        report.warning(
+            "This guest's nuageinit is older than that of FreeBSD 14.3: what the seed says stays on its partition, and "
+            f"{_NEEDED}, runcmd and chpasswd in it have no effect"
+        )
     put_seed(guest.disk, nuageinit.seed_beside_tasks(job, _name(job), data))
     _set(guest, "nuageinit_enable")
     if not guest.exists(_FIRST_BOOT):
