@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from snf_image_helper.files.extended_attributes import value
-from snf_image_helper.files.security_descriptors import inherited
+from snf_image_helper.files.security_descriptors import inherited, private
 
 _SECURITY = "system.ntfs_acl"
 _FLAGS = "system.ntfs_attrib"
@@ -38,3 +38,13 @@ def of_new(directory: int, *, is_directory: bool = False) -> dict[str, bytes]:
     finally:
         os.close(opened)
     return {_SECURITY: inherited(parent, is_directory=is_directory)}
+
+
+def make_private(file: int) -> None:
+    """Let nobody but SYSTEM and administrators read an open file; elsewhere nothing happens. Raises OSError."""
+    try:
+        found = value(file, _SECURITY)
+    except OSError:
+        return
+    if found != private():
+        os.setxattr(file, _SECURITY, private())

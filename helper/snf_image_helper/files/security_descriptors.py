@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-_SELF_RELATIVE, _DACL_PRESENT, _DACL_INHERITED = 0x8000, 0x0004, 0x0400
+_SELF_RELATIVE, _DACL_PRESENT, _DACL_INHERITED, _DACL_PROTECTED = 0x8000, 0x0004, 0x0400, 0x1000
 _TO_FILES, _TO_DIRECTORIES, _NOT_FURTHER, _ONLY_BELOW, _IS_INHERITED = 0x01, 0x02, 0x04, 0x08, 0x10
 _ALLOW, _DENY = 0, 1
 _HEADER = struct.Struct("<BBHIIII")  # revision, 0, control, owner, group, SACL, DACL
@@ -39,8 +39,19 @@ def inherited(parent: bytes, *, is_directory: bool) -> bytes:
     may do anything.
     """
     entries = [new for entry in _entries(parent) for new in _handed_down(*entry, is_directory=is_directory)]
-    flags = _DACL_INHERITED if entries else 0
-    entries = entries or [_ace(_ALLOW, 0, _FILE_ALL, sid) for sid in (SYSTEM, ADMINISTRATORS)]
+    return _descriptor(entries, _DACL_INHERITED) if entries else _descriptor(_of_administrators(), 0)
+
+
+def private() -> bytes:
+    """The descriptor of a file that nobody but SYSTEM and administrators may read, whatever its directory says."""
+    return _descriptor(_of_administrators(), _DACL_PROTECTED)
+
+
+def _of_administrators() -> list[bytes]:
+    return [_ace(_ALLOW, 0, _FILE_ALL, sid) for sid in (SYSTEM, ADMINISTRATORS)]
+
+
+def _descriptor(entries: list[bytes], flags: int) -> bytes:
     acl = b"".join(entries)
     acl = _ACL.pack(2, 0, _ACL.size + len(acl), len(entries), 0) + acl
     group = _HEADER.size + len(ADMINISTRATORS)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 
 from snf_image_helper.guest import Guest
-from snf_image_helper.windows.places import located
+from snf_image_helper.windows.places import located, write_secret
 from snf_image_shared.errors import GuestError
 
 SETUP_COMPLETE = "/Windows/Setup/Scripts/SetupComplete.cmd"
@@ -34,9 +34,12 @@ def script_path(name: str) -> str:
 
 
 def write_script(guest: Guest, name: str, lines: tuple[str, ...]) -> None:
-    """Make a file below SnfScripts; SetupComplete.cmd removes all of them. Raises GuestError for what is no ASCII."""
+    """Make a file below SnfScripts that users cannot read; SetupComplete.cmd removes all of them.
+
+    Raises GuestError for what is no ASCII.
+    """
     guest.make_directory(located(guest, SCRIPTS))
-    guest.write_bytes(located(guest, f"{SCRIPTS}/{name}"), _encoded(lines, name))
+    write_secret(guest, located(guest, f"{SCRIPTS}/{name}"), _encoded(lines, name))
 
 
 def script(guest: Guest, name: str) -> tuple[str, ...] | None:

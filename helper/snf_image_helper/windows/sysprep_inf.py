@@ -12,7 +12,7 @@ from snf_image_helper.base64_text import decoded
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.windows.ini_file import IniFile
-from snf_image_helper.windows.places import located
+from snf_image_helper.windows.places import located, write_secret
 from snf_image_helper.windows.setup_scripts import CHANGE_PASSWORD, SCRIPTS, SETUP_COMPLETE
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
@@ -39,7 +39,7 @@ _TEMPLATE = (
 def install(guest: Guest, job: Job, report: Reporter) -> None:
     """Put the answer file where Mini-Setup looks for it, and let it run our scripts. Raises GuestError.
 
-    The user's is taken, else the image's own, unless IGNORE_UNATTEND is set, the node's, or what needs no answers.
+    The user's is taken, else the image's own, unless IGNORE_UNATTEND is set, else what needs no answers.
     """
     answers = _source(guest, job, report)
     path = answers.value("Unattended", "InstallFilesPath") or _INSTALL_FILES
@@ -63,7 +63,7 @@ def read(guest: Guest) -> IniFile:
 def write(guest: Guest, answers: IniFile) -> None:
     """Put it in its place; it may hold passwords, and Mini-Setup removes it."""
     guest.make_directory(located(guest, SYSPREP_INF.rpartition("/")[0]))
-    guest.write_bytes(located(guest, SYSPREP_INF), answers.content)
+    write_secret(guest, located(guest, SYSPREP_INF), answers.content)
 
 
 def set_computer_name(guest: Guest, name: str) -> None:

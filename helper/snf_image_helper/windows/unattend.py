@@ -21,7 +21,7 @@ from snf_image_helper.reporter import Reporter
 from snf_image_helper.windows import languages, time_zones
 from snf_image_helper.windows.answer_file import LIMIT, AnswerFile, Pass
 from snf_image_helper.windows.facts import Facts
-from snf_image_helper.windows.places import located
+from snf_image_helper.windows.places import located, write_secret
 from snf_image_helper.windows.registry import HIVE_SYSTEM, opened
 from snf_image_helper.windows.security_accounts import accounts
 from snf_image_shared.errors import GuestError
@@ -86,7 +86,7 @@ def choose(guest: Guest, job: Job, facts: Facts, report: Reporter) -> AnswerFile
 
 def install(guest: Guest, answers: AnswerFile) -> None:
     """Make it the one that Setup finds."""
-    guest.write_bytes(located(guest, ANSWER_FILE), answers.content)
+    write_secret(guest, located(guest, ANSWER_FILE), answers.content)
     for place in (*_ROOT[1:], *_ELSEWHERE, *_pointed(guest)):
         path = located(guest, place)
         if path != located(guest, ANSWER_FILE):
