@@ -64,11 +64,11 @@ class Master:
     lines: tuple[tuple[str, ...], ...]
 
     @classmethod
-    def parse(cls, text: str) -> Master:
+    def parse(cls, text: str, family: OsFamily) -> Master:
         """Raises GuestError for a file that pwd_mkdb(8) would not take: nobody could log in then."""
         lines = tuple(tuple(line.split(":")) for line in text.removesuffix("\n").split("\n"))
         for number, fields in enumerate(lines, start=1):
-            if len(fields) != _FIELDS and not _is_ignored(fields[0]):
+            if len(fields) != _FIELDS and not _is_ignored(fields[0], family):
                 raise GuestError(
                     f"{MASTER}: line {number} has {len(fields)} fields instead of {_FIELDS}, so that pwd_mkdb would "
                     "refuse the file; correct it in the image"
@@ -96,6 +96,6 @@ class Master:
         )
 
 
-def _is_ignored(first: str) -> bool:
-    """Comments and blank lines of FreeBSD's, and NIS entries."""
-    return first.strip() == "" or first.lstrip()[0] in "#+-"
+def _is_ignored(first: str, family: OsFamily) -> bool:
+    """NIS entries, and comments and blank lines: scan() of FreeBSD's pwd_mkdb.c alone takes them."""
+    return first[:1] in {"+", "-"} or (family is OsFamily.FREEBSD and first.lstrip(" \t")[:1] in {"", "#"})

@@ -186,6 +186,20 @@ def test_a_file_that_pwd_mkdb_would_refuse_is_refused_before_the_old_database_is
         assert guest.exists("/etc/spwd.db")
 
 
+@pytest.mark.parametrize("line", ["# of the admin\n", "\n"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_comments_and_blank_lines_are_what_freebsds_pwd_mkdb_alone_takes(
+    tmp_path: Path, family: OsFamily, line: str
+) -> None:
+    with minimal(tmp_path, family, f"{line}{ROOT}") as guest:
+        if family is OsFamily.FREEBSD:
+            perform(change_password.TASK, guest, job(password_hash="*"))
+            assert text(guest, MASTER).startswith(f"{line}root:*:")
+        else:
+            with pytest.raises(GuestError, match=r"master\.passwd: line 1 has 1 fields instead of 10"):
+                perform(change_password.TASK, guest, job(password_hash="*"))
+
+
 def test_a_last_line_without_an_end_gets_one(tmp_path: Path) -> None:
     with minimal(tmp_path, OsFamily.NETBSD, ROOT.rstrip("\n")) as guest:
         perform(change_password.TASK, guest, job(password_hash="*"))

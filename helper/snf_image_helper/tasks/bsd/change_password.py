@@ -71,7 +71,7 @@ def _master(guest: Guest, user: str) -> Master:
     text = guest.read_text(MASTER, missing_ok=True)
     if text is None:
         raise GuestError(f"the guest has no {MASTER}, so nothing can be done for {user!r}; is this its root?")
-    return Master.parse(text)
+    return Master.parse(text, guest.system.family)
 
 
 def _changed(guest: Guest, job: Job, master: Master, users: tuple[str, ...]) -> Master:
