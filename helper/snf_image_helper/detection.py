@@ -15,6 +15,7 @@ from snf_image_helper.disks import lvm
 from snf_image_helper.disks.disk import Disk, Place
 from snf_image_helper.disks.filesystems import MOUNTABLE, SWAP, FileSystem, mount_for_a_look, probe, unmount
 from snf_image_helper.disks.ntfs import NTFS
+from snf_image_helper.disks.partitions import DYNAMIC
 from snf_image_helper.disks.ufs import UFS, read_ufs
 from snf_image_helper.linux import immutable
 from snf_image_helper.problems import fact
@@ -194,7 +195,8 @@ class _Search:
     def _windows(self, family: OsFamily | None) -> System | None:
         """A Windows, on an NTFS that no firmware or rescue system has for itself."""
         for place in self.places:
-            if self._type(place) == NTFS and not (place.partition and place.partition.fixed_role):
+            role = place.partition.fixed_role if place.partition else None
+            if self._type(place) == NTFS and role in {None, DYNAMIC}:
                 try:
                     if found := windows_in(self.disk, place, looked_at, family):
                         return found

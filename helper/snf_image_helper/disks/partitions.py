@@ -26,6 +26,8 @@ _DOS_SWAP = "82"
 _GPT_SWAP = "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F"
 _GPT_FIRST = 3  # protective MBR, header, at least one sector of entries
 
+# Windows has the volumes in a database behind the last partition, where the disk of the image ended.
+DYNAMIC = "Windows dynamic disk"
 # Partitions that firmware, boot loader or another system expects as they are. Types: libfdisk, systemd
 # "Discoverable Partitions Specification", Microsoft "PARTITION_INFORMATION_GPT".
 _FIXED = {
@@ -36,6 +38,7 @@ _FIXED = {
     "de": "recovery",
     "41": "PReP boot",
     "ee": "GPT protective",
+    "42": DYNAMIC,
     _GPT_SWAP: "swap",
     "C12A7328-F81F-11D2-BA4B-00A0C93EC93B": "EFI system",
     "BC13C2FF-59E6-4262-A352-B275FD6F7172": "extended boot loader",

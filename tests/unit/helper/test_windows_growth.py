@@ -16,6 +16,7 @@ from images.inspection import check_table, partition_table
 from images.partitions import SECTOR
 from images.windows_disks import DISKS, Role, make_ntfs, make_windows_disk
 from phony_windows import PHONY_WINDOWS
+from snf_image_helper.detection import find
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.mounting import mounted
 from snf_image_helper.system import OsFamily, System
@@ -145,6 +146,23 @@ def test_a_recovery_partition_behind_c_is_reported_and_stays(tmp_path: Path, lay
         check_table(path)
         with written_to(disk.partition_device(number), tmp_path / "place") as place:
             assert (place / "Recovery/WindowsRE/Winre.wim").read_text() == "phony recovery environment\n"
+
+
+@pytest.mark.row(122)
+def test_c_of_a_dynamic_disk_is_found_and_stays_for_windows_database_lies_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "c/Windows/System32/config").mkdir(parents=True)
+    path = tmp_path / "disk"
+    made = make_windows_disk(path, "phony-windows-mbr-one", tmp_path / "c")
+    os.truncate(path, made.size + GROWTH)
+    sh("sfdisk", "--quiet", "--part-type", str(path), "1", "42")
+    content = sh("sha256sum", str(path))
+    with attached(path) as disk:
+        disk.reload()
+        for wishes in ({"OSFAMILY": "windows"}, {"OSFAMILY": "windows-legacy", "ROOT_PARTITION": "1"}):
+            assert find(disk, job(**wishes), Listener().reporter).root_partition == 1
+            (warning,) = grow(disk, **OFFLINE)
+            assert "partition 1 (Windows dynamic disk) is the last one on the disk and is never grown" in warning
+    assert sh("sha256sum", str(path)) == content
 
 
 @pytest.mark.row(130)
