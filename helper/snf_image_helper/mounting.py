@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from snf_image_helper.bsd.mounting import mount_bsd
+from snf_image_helper.bsd import mounting as bsd_mounting
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.volumes import volumes_of
 from snf_image_helper.guest import Guest
@@ -17,13 +17,15 @@ from snf_image_helper.system import System
 from snf_image_helper.task import BSD, MOUNT_IMAGE, UMOUNT_IMAGE, WINDOWS, reported
 from snf_image_helper.windows.mounting import mount_windows, refuse_unsafe
 
-_WAYS = dict.fromkeys(WINDOWS, mount_windows) | dict.fromkeys(BSD, mount_bsd)
+_WAYS = dict.fromkeys(WINDOWS, mount_windows) | dict.fromkeys(BSD, bsd_mounting.mount_bsd)
 
 
 def refuse_unmountable(disk: Disk, system: System) -> None:
     """Refuse a guest that mounted() could tell by a look not to write to. Nothing is written. Raises GuestError."""
     if system.family in WINDOWS:
         refuse_unsafe(disk, system)
+    elif system.family in BSD:
+        bsd_mounting.refuse_unsafe(disk, system)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from snf_image_helper import fstab
 from snf_image_helper.bsd.device_names import place_named
 from snf_image_helper.disks.disk import Disk, Place
 from snf_image_helper.disks.filesystems import FileSystem
-from snf_image_helper.disks.ufs import UFS, prepare_for_writing, read_ufs, refuse_unwritable
+from snf_image_helper.disks.ufs import UFS, Ufs, prepare_for_writing, read_ufs, refuse_unwritable
 from snf_image_helper.disks.ufs_check import refuse_damaged
 from snf_image_helper.disks.volumes import Volumes
 from snf_image_helper.fstab import FSTAB, Entry, printable
@@ -24,6 +24,11 @@ from snf_image_shared.errors import GuestError
 # What fstab calls a file system, and what is on the disk then.
 _KINDS = {"ufs": UFS, "ffs": UFS, "4.2bsd": UFS, "msdosfs": "vfat", "msdos": "vfat", "ext2fs": "ext2"}
 _OPTIONAL = ("nofail", "failok")  # FreeBSD's mount(8)
+
+
+def refuse_unsafe(disk: Disk, system: System) -> None:
+    """Refuse a root whose superblock says that mount_bsd() would not write to it. Raises GuestError."""
+    _writable(disk.partition_device(system.root_partition), system)
 
 
 def mount_bsd(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, only: frozenset[str] | None) -> Guest:
@@ -47,11 +52,16 @@ def mount_bsd(disk: Disk, system: System, volumes: Volumes, mounts: Mounts, only
 
 def _add(what: FileSystem, path: str, system: System, mounts: Mounts, *, at: str | None = None) -> None:
     if what.type == UFS and not mounts.read_only:
-        ufs = read_ufs(what.device)
-        refuse_unwritable(ufs, system.family, what.device)
+        ufs = _writable(what.device, system)
         refuse_damaged(what.device)
         prepare_for_writing(ufs, system.family, what.device)
     mounts.add(what, path, at=at)
+
+
+def _writable(device: str, system: System) -> Ufs:
+    ufs = read_ufs(device)
+    refuse_unwritable(ufs, system.family, device)
+    return ufs
 
 
 def _mount_others(guest: Guest, volumes: Volumes, mounts: Mounts, where: tuple[Place, frozenset[str] | None]) -> None:

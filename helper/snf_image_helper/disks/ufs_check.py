@@ -147,7 +147,7 @@ class _Check:
             raise UnsoundError("it has no root directory")
         for number, blocks in self._directories.items():
             first = True
-            for inode, kind, name in entries(number, self._content(number, blocks)):
+            for inode, kind, name in entries(number, self._content(blocks)):
                 self._check_entry(number, inode, kind, name)
                 names[inode] += 1
                 if first and (name != b"." or inode != number):
@@ -161,9 +161,7 @@ class _Check:
                     above[inode] = number
         return [*self._misplaced(inside, above), *self._mislinked(names)]
 
-    def _content(self, number: int, blocks: list[tuple[int, int]]) -> bytes:
-        if not all(fragment for fragment, _ in blocks):
-            raise UnsoundError(f"the directory with the i-node {number} has a hole")
+    def _content(self, blocks: list[tuple[int, int]]) -> bytes:
         whole = self._ufs.fragment
         return b"".join(self._read(fragment, -(-size // whole) * whole)[:size] for fragment, size in blocks)
 

@@ -114,9 +114,9 @@ class Claims:
 
 
 def claim_blocks(ufs: Ufs, inode: Inode, claims: Claims, read: Read) -> list[tuple[int, int]]:
-    """Claim what the i-node holds; the answer is its content: fragment (0 is a hole) and bytes of each block in turn.
+    """Claim what the i-node holds; the answer is its content: fragment and bytes of each block in turn.
 
-    It is kept of directories alone, whose names are to be read. Raises UnsoundError.
+    It is kept of directories alone, whose names are to be read and which have no holes. Raises UnsoundError.
     """
     who = f"i-node {inode.number}"
     if inode.kind not in {DIRECTORY, REGULAR, LINK}:
@@ -138,10 +138,18 @@ def claim_blocks(ufs: Ufs, inode: Inode, claims: Claims, read: Read) -> list[tup
                 tree = _Tree(ufs, inode, claims, read)
                 held += tree.claim(pointer, level, (first, span))
                 content += tree.content
+            elif first < blocks:
+                _refuse_hole(inode)
             first += span
     if held * (ufs.fragment // 512) != inode.sectors:
         raise UnsoundError(f"{who} counts {inode.sectors} sectors and holds {held * (ufs.fragment // 512)}")
     return content
+
+
+def _refuse_hole(inode: Inode) -> None:
+    # At once: what is remembered of a directory's content is bounded by the blocks that are really there.
+    if inode.kind == DIRECTORY:
+        raise UnsoundError(f"the directory with the i-node {inode.number} has a hole")
 
 
 def _largest(ufs: Ufs) -> int:
@@ -179,7 +187,9 @@ def _claim_direct(ufs: Ufs, inode: Inode, claims: Claims, content: list[tuple[in
             continue
         if inode.kind == DIRECTORY:
             content.append((pointer, min(rest, ufs.block)))
-        if pointer:
+        if not pointer:
+            _refuse_hole(inode)
+        else:
             count = min(ufs.per_block, -(-rest // ufs.fragment))
             claims.claim(pointer, count, f"i-node {inode.number}")
             held += count
@@ -209,14 +219,16 @@ class _Tree:
                 if any(pointers[number:]):
                     raise UnsoundError(f"{self._who} holds blocks behind its end")
                 break
+            if not pointer:
+                _refuse_hole(self._inode)
+                continue
             if level > 1:
-                held += self.claim(pointer, level - 1, (block, below)) if pointer else 0
+                held += self.claim(pointer, level - 1, (block, below))
                 continue
             if self._inode.kind == DIRECTORY:
                 self.content.append((pointer, min(self._ufs.block, self._inode.size - block * self._ufs.block)))
-            if pointer:
-                self._claims.claim(pointer, self._ufs.per_block, self._who)
-                held += self._ufs.per_block
+            self._claims.claim(pointer, self._ufs.per_block, self._who)
+            held += self._ufs.per_block
         return held
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from images.ufs2 import as_ufs2
 from images.ufs_damage import CLEAN, ROOT, SUMMARIES, Spoiled
+from snf_image_helper.disks.ufs import read_ufs
 from snf_image_helper.disks.ufs_check import faults_of, refuse_damaged, refuse_spoiled
+from snf_image_helper.disks.ufs_inodes import DIRECTORY, Claims, Inode, UnsoundError, claim_blocks
 from snf_image_shared.errors import GuestError
 from snf_image_shared.process import run
 
@@ -251,3 +253,21 @@ def test_netbsd_s_log_needs_no_name(made: Callable[[str], Path], tmp_path: Path)
     spoiled.set_field(864, 0x0201, "<H")
     spoiled.set_field(896, log, "<Q")
     assert faults_of(spoiled.save()) == ()
+
+
+# How many of its 15 pointers lead somewhere, where all reads as zeros, and how many blocks the directory has.
+HOLES = {"a block": (0, 13), "no tree": (12, 13), "in a tree": (13, 14), "no tree of trees": (13, 10_000)}
+
+
+@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("name", ["ufs1", "ufs2"])
+def test_a_directory_with_a_hole_is_refused_before_its_length_is_remembered(
+    made: Callable[[str], Path], name: str, hole: str
+) -> None:
+    """Trees of zeros cost an image nothing, and told the checker of 8192 blocks for each of its own."""
+    ufs = read_ufs(str(made(name)))
+    there, blocks = HOLES[hole]
+    pointers = [(100 + number) * ufs.per_block if number < there else 0 for number in range(15)]
+    inode = Inode(5, DIRECTORY, 2, blocks * ufs.block, 0, tuple(pointers))
+    with pytest.raises(UnsoundError, match="i-node 5 has a hole"):
+        claim_blocks(ufs, inode, Claims(ufs), lambda _, size: bytes(size))

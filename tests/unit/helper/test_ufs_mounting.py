@@ -17,12 +17,13 @@ from images.bsd_disks import BSD_LAYOUTS, BsdLayout, make_bsd_disk
 from images.bsd_labels import System as Bsd
 from snf_image_helper.bsd.device_names import place_named
 from snf_image_helper.bsd.mounting import mount_bsd
+from snf_image_helper.customize import customize_disk
 from snf_image_helper.disks.disk import Place
 from snf_image_helper.disks.volumes import Volumes, volumes_of
 from snf_image_helper.mounts import Mounts
 from snf_image_helper.system import OsFamily, System
 from snf_image_shared.errors import GuestError
-from unit.helper.disk_images import Listener, attached
+from unit.helper.disk_images import MIB, Listener, attached, job
 
 pytestmark = pytest.mark.root
 
@@ -130,3 +131,30 @@ def test_a_kernel_that_does_not_write_ufs_has_a_cure(images: Path) -> None:
     cure = "does not write UFS; rebuild the helper with snf-image-update-helper --with-ufs"
     with opened(images / "netbsd-mbr", layout) as volumes, pytest.raises(GuestError, match=cure):
         mount_bsd(volumes.disk, system_of(layout), volumes, mounts, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "content", "message"),
+    [
+        ("freebsd-gpt", 209, b"\0", "not unmounted cleanly; start the system"),
+        ("netbsd-mbr", 1312, b"\0\1\0\0", "has a log that was not closed"),
+        ("netbsd-gpt", 1372, (0x19012038).to_bytes(4, "little"), "FFSv2ea"),
+        ("openbsd-mbr", 209, b"\0", "not unmounted cleanly; start the system"),
+    ],
+    ids=["crashed", "log", "ffsv2ea", "crashed-beside-label"],
+)
+def test_a_deployment_of_such_a_root_ends_before_table_or_label_grow(
+    images: Path, tmp_path: Path, name: str, at: int, content: bytes, message: str
+) -> None:
+    layout = LAYOUTS[name]
+    image = Path(shutil.copy(images / name, tmp_path))
+    with image.open("r+b") as file:
+        file.seek(layout.root.start * 512 + (65536 if layout.version == 2 else 8192) + at)
+        file.write(content)
+        file.truncate(image.stat().st_size + 16 * MIB)
+    before = image.read_bytes()
+    properties = {"OSFAMILY": str(FAMILIES[layout.system]), "ROOT_PARTITION": str(layout.root.number)}
+    with attached(image) as disk, pytest.raises(GuestError, match=message):
+        customize_disk(disk, job(**properties), Listener().reporter)
+    is_same = image.read_bytes() == before
+    assert is_same
