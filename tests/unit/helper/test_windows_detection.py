@@ -111,6 +111,17 @@ def test_an_inspection_tells_product_release_edition_and_state_and_writes_nothin
         assert path.read_bytes() == before
 
 
+def test_an_inspection_tells_that_a_windows_gets_no_seed_of_others(tmp_path: Path) -> None:
+    seeding = {"CLOUD_INIT": "yes", "CLOUD_INIT_SEED": "partition"}
+    with disk_with("phony-windows-server-2025", "phony-windows-mbr-one", tmp_path) as (disk, _):
+        plan = inspect_disk(disk, job(**seeding)).plan
+        told = inspect_disk(disk, job(**seeding, OSFAMILY="windows")).plan
+    assert plan is not None
+    assert told is not None
+    assert "set the property OSFAMILY to windows" in plan.refusal
+    assert told.refusal == ""
+
+
 def test_an_inspection_tells_what_keeps_a_windows_from_being_deployed(tmp_path: Path) -> None:
     phony = replace(PHONY_WINDOWS["phony-windows-server-2022"], image_state="IMAGE_STATE_COMPLETE")
     tree = phony.make(tmp_path / "c")
