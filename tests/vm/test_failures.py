@@ -83,15 +83,6 @@ def assert_does_not_boot(disk: Path) -> None:
         assert not any(file.read(MIB))
 
 
-@pytest.mark.row(25, 82)
-def test_a_failing_task_names_itself(provider: Provider, instance: Instance, tmp_path: Path) -> None:
-    with nothing_left(tmp_path):
-        outcome = provider.run(with_task(instance, "echo the dog ate it >&2; exit 7"))
-    assert_failed(outcome, 6, "Image customization failed.", "RunCustomTask", "the dog ate it")
-    assert_does_not_boot(instance.disks[0])
-    assert "task-start" in {message.get("subtype") for message in outcome.messages}
-
-
 @pytest.mark.row(87)
 def test_a_hung_helper_is_stopped(provider: Provider, instance: Instance, cache: Path, tmp_path: Path) -> None:
     provider.configure(HELPER_DIR=str(cache / "helper"), **LIMITED)

@@ -23,6 +23,7 @@ import orchestrator
 from http_server import Answer, http_server
 from images.inspection import Tree, read_file, stat_file
 from images.layouts import LAYOUTS, layout
+from leaks import nothing_left
 from orchestrator import Build, recorded
 from provider import Instance, Outcome, Provider
 
@@ -192,21 +193,26 @@ def test_the_guest_is_as_the_document_says(run: Followed) -> None:
     assert read_file(root, "/etc/hostname") == NAME.encode() + b"\n"
 
 
-@pytest.mark.row(80, 82)
-def test_a_failing_task_is_heard_of_once_with_its_reason(
+@pytest.mark.row(25, 80, 82)
+def test_a_failing_task_is_heard_of_once_with_its_reason_and_the_disk_does_not_boot(
     provider: Provider, cache: Path, image: Path, tmp_path: Path
 ) -> None:
     script = base64.b64encode(b"#!/bin/sh\necho the dog ate it >&2\nexit 7\n").decode()
     properties = {"OSFAMILY": "linux", "CUSTOM_TASK": script}
-    failed = follow(provider, cache, tmp_path, cyclades_document() | {"img_properties": properties})
+    with nothing_left(tmp_path):
+        failed = follow(provider, cache, tmp_path, cyclades_document() | {"img_properties": properties})
     assert failed.outcome.code == 6, failed.outcome.log
     (error,) = [each for each in failed.build.diagnostics if each.source == "image-error"]
     assert "Image customization failed." in error.message
     assert "RunCustomTask" in error.message
+    assert "the dog ate it" in error.message
     assert failed.outcome.last_line == f"[ERROR] {error.message}"
+    assert "S3cret" not in failed.outcome.log
+    assert failed.build.texts("image-helper-task-start")[-1] == "RunCustomTask"
     helper = [each for each in failed.build.diagnostics if each.source == "image-helper" and each.level == "ERROR"]
     assert any("the dog ate it" in (each.details or each.message) for each in helper)
     assert failed.build.texts("image-info")[:3] == TEXTS[:3]
+    assert_does_not_boot(failed.disk)
 
 
 def test_an_image_with_another_checksum_is_not_deployed(
@@ -218,7 +224,12 @@ def test_an_image_with_another_checksum_is_not_deployed(
     found = hashlib.sha512(image.read_bytes()).hexdigest()
     assert f"has the sha512 {found}, and img_checksum expects {'0' * 128}" in error.message
     assert failed.build.texts("image-info") == TEXTS[:1]
-    with failed.disk.open("rb") as disk:
+    assert_does_not_boot(failed.disk)
+
+
+def assert_does_not_boot(path: Path) -> None:
+    """Neither a boot sector nor a partition table, primary or backup, is on the disk."""
+    with path.open("rb") as disk:
         assert disk.read(MIB) == bytes(MIB)
         disk.seek(-MIB, 2)
         assert disk.read() == bytes(MIB)
