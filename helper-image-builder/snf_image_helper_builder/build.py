@@ -34,9 +34,8 @@ from snf_image_helper_builder.tree import (
 )
 from snf_image_helper_builder.ufs_module import PLACE, Kernel, ufs_module
 from snf_image_shared import __version__
-from snf_image_shared.errors import ConfigurationError, DiskError
+from snf_image_shared.errors import ConfigurationError, DiskError, SnfImageError
 from snf_image_shared.manifest import MANIFEST, PARTS, Manifest, Part
-from snf_image_shared.process import ProcessError
 
 Say = Callable[[str], None]
 
@@ -162,7 +161,7 @@ def held(directory: Path, say: Say) -> Iterator[None]:
 
 
 def _build_root(order: Order, recipe: Recipe, base: Path, say: Say) -> None:
-    require_room(order.cache, _ROOT_NEEDS + (_WORKSHOP_NEEDS if recipe.ufs else 0), "--cache")
+    require_room(order.cache, _ROOT_NEEDS + (_WORKSHOP_NEEDS if order.ufs else 0), "--cache")
     archive = find_archive(order.mirror, order.suite)
     if archive.security is None:
         say(f"warning: {archive.mirror}-security does not answer: the helper gets no security updates")
@@ -202,8 +201,9 @@ def _fill_root(archive: Archive, recipe: Recipe, new: Path, how: tuple[Order, Sa
 def _ufs(archive: Archive, kernel: Kernel, order: Order, say: Say) -> Path | None:
     """The module that writes UFS; None when it cannot be made and nobody insists."""
     try:
+        require_room(order.cache, _WORKSHOP_NEEDS, "--cache")
         return ufs_module(archive, kernel, order.cache, order.env, say)
-    except (ConfigurationError, ProcessError, OSError) as error:
+    except (SnfImageError, OSError) as error:
         if order.ufs:
             raise
         say(

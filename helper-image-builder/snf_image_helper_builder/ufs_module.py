@@ -7,6 +7,7 @@ kernel of the helper, and goes when the module is there. Packages are unpacked a
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 from collections.abc import Callable, Mapping
@@ -70,6 +71,8 @@ def ufs_module(
         compiled = _compiled(tree, kernel.release)
         for old in cache.glob("ufs-*.ko"):
             old.unlink()
+        with compiled.open("rb") as file:
+            os.fsync(file.fileno())  # the name alone says later that it is whole
         compiled.replace(kept)
     return kept
 
@@ -77,6 +80,15 @@ def ufs_module(
 def _unpack_source(archive: Path, place: Path) -> None:
     """Write the files of fs/ufs. The archive is read no further than them: it has 1.5 GB. Raises ConfigurationError."""
     place.mkdir()
+    try:
+        found = _unpacked(archive, place)
+    except tarfile.TarError as error:
+        raise ConfigurationError(f"{archive.name} cannot be unpacked ({error}): run again with --force") from error
+    if not found:
+        raise ConfigurationError(f"{archive.name} has no {_SOURCE}: Debian's source package is laid out anew")
+
+
+def _unpacked(archive: Path, place: Path) -> bool:
     found = False
     with tarfile.open(archive, "r|xz") as tar:
         for member in tar:
@@ -87,8 +99,7 @@ def _unpack_source(archive: Path, place: Path) -> None:
                 (place / name).write_bytes(content.read(_LARGEST_FILE))
             elif found and not f"{folder}/{name}/".startswith(f"{_SOURCE}/"):
                 break
-    if not found:
-        raise ConfigurationError(f"{archive.name} has no {_SOURCE}: Debian's source package is laid out anew")
+    return found
 
 
 def _compiled(tree: Path, release: str) -> Path:

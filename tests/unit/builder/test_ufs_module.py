@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from snf_image_helper_builder.debian import Archive
 from snf_image_helper_builder.recipe import Recipe, digest
 from snf_image_helper_builder.ufs_module import Kernel
 from snf_image_shared import __version__
-from snf_image_shared.errors import ConfigurationError
+from snf_image_shared.errors import ConfigurationError, DiskError
 from snf_image_shared.manifest import PARTS, Manifest, Part
 from snf_image_shared.process import ProcessError
 
@@ -64,6 +65,26 @@ def test_only_the_files_of_the_module_are_unpacked(tmp_path: Path) -> None:
 def test_a_source_that_is_laid_out_anew_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="has no fs/ufs"):
         ufs_module._unpack_source(source(tmp_path / "source.tar.xz", ["linux/fs/ext4/super.c"]), tmp_path / "build")
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"\xfd7zXZ\0 and no more", b""])
+def test_a_source_that_is_damaged_is_said_to_be(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "source.tar.xz").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="cannot be unpacked"):
+        ufs_module._unpack_source(tmp_path / "source.tar.xz", tmp_path / "build")
+
+
+def test_too_little_room_for_the_compiler_is_a_warning_unless_somebody_insists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_WORKSHOP_NEEDS", 1 << 60)
+    said: list[str] = []
+    place = Order(tmp_path / "helper", tmp_path, "file:///nowhere", "trixie")
+    assert build._ufs(NOWHERE, KERNEL, place, said.append) is None
+    [warning] = said
+    assert "are needed: make room or name another --cache" in warning
+    with pytest.raises(DiskError, match="are needed"):
+        build._ufs(NOWHERE, KERNEL, replace(place, ufs=True), said.append)
 
 
 def test_a_module_of_this_kernel_is_kept(tmp_path: Path) -> None:
