@@ -23,18 +23,23 @@ _DIRECTORIES = {
 }
 _MOST_FILES = 256
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+_BEHIND = re.compile(r"[ \t]*(?:;|&&)|[ \t]+(?:#|[A-Za-z_][A-Za-z0-9_]*=)")
 _UNSAFE = re.compile(r"""["'$`\\\n\r\0]""")
 _MOST_LINES = 256  # of one value
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One of them: the lines from `start` up to but without `end`; `value` is without quotes."""
+    """One of them: the lines from `start` up to but without `end`; `value` is without quotes.
+
+    `behind` is what else these lines say: further commands, or a comment.
+    """
 
     name: str
     value: str
     start: int
     end: int
+    behind: str = ""
 
 
 class RcConf:
@@ -56,23 +61,12 @@ class RcConf:
         """What all assignments say, in the order in which they are read."""
         return tuple(item.value for item in self._all() if item.name == name)
 
-    def names(self) -> frozenset[str]:
-        """All that is assigned somewhere."""
-        return frozenset(item.name for item in self._all())
-
     def set(self, name: str, value: str) -> None:
         """Every file that assigns it is to say this, and the main one in any case. Raises GuestError for a quote."""
         for path in self._files:
             text = self._edits.text(path) or ""
             if path == self.main or any(item.name == name for item in assignments(text)):
                 self._edits.put(path, assign(text, name, value))
-
-    def unset(self, name: str) -> None:
-        """No file is to assign it."""
-        for path in self._files:
-            text = self._edits.text(path)
-            if text is not None:
-                self._edits.put(path, without(text, name))
 
     def _all(self) -> Iterator[Assignment]:
         for path in self._files:
@@ -103,8 +97,8 @@ def assignments(text: str) -> Iterator[Assignment]:
             number += 1
             continue
         end = _end(lines, number, match[2])
-        value = _plain("\n".join((match[2], *lines[number + 1 : end])))
-        yield Assignment(match[1], value, number, end)
+        value, behind = _parts("\n".join((match[2], *lines[number + 1 : end])))
+        yield Assignment(match[1], value, number, end, behind)
         number = end
 
 
@@ -122,17 +116,9 @@ def assign(text: str, name: str, value: str) -> str:
     lines = text.split("\n")
     for item in reversed(found):
         indent = re.match(r"[ \t]*(?:export[ \t]+)?", lines[item.start])
-        lines[item.start : item.end] = [f"{indent[0] if indent else ''}{line}"]
+        lines[item.start : item.end] = [f"{indent[0] if indent else ''}{line}{item.behind}"]
     if not found:
         lines[-1:] = [*filter(None, lines[-1:]), line, ""]
-    return "\n".join(lines)
-
-
-def without(text: str, name: str) -> str:
-    """The file without any assignment of `name`."""
-    lines = text.split("\n")
-    for item in reversed([item for item in assignments(text) if item.name == name]):
-        del lines[item.start : item.end]
     return "\n".join(lines)
 
 
@@ -151,10 +137,16 @@ def _end(lines: list[str], start: int, value: str) -> int:
     return start + 1 if quote else min(len(lines), start + _MOST_LINES)
 
 
-def _plain(value: str) -> str:
-    """Without its quotes and what is behind them; lines that were continued are one."""
+def _parts(value: str) -> tuple[str, str]:
+    """The value without its quotes, and what is behind it where that can be told; lines that were continued are one."""
     joined = value.replace("\\\n", " ")
     quote = joined[:1]
     if quote in {'"', "'"}:
-        return " ".join(joined[1:].partition(quote)[0].split())
-    return re.split(r"[ \t;]", joined.strip(), maxsplit=1)[0]
+        inner, _, behind = joined[1:].partition(quote)
+        is_plain = quote == "'" or not re.search(r"[$`\\]", inner)
+        inner = " ".join(inner.split())
+    else:
+        inner = re.split(r"[ \t;]", joined.strip(), maxsplit=1)[0]
+        behind = joined.strip()[len(inner) :]
+        is_plain = not re.search(r"""[$`\\"']""", inner)
+    return inner, behind if is_plain and _BEHIND.match(behind) else ""
