@@ -148,7 +148,6 @@ def test_a_recovery_partition_behind_c_is_reported_and_stays(tmp_path: Path, lay
             assert (place / "Recovery/WindowsRE/Winre.wim").read_text() == "phony recovery environment\n"
 
 
-@pytest.mark.row(122)
 def test_c_of_a_dynamic_disk_is_found_and_stays_for_windows_database_lies_behind_it(tmp_path: Path) -> None:
     (tmp_path / "c/Windows/System32/config").mkdir(parents=True)
     path = tmp_path / "disk"
