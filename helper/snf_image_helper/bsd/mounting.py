@@ -93,6 +93,9 @@ def _mount_entry(entry: Entry, found: FileSystem, guest: Guest, mounts: Mounts) 
     kind = _KINDS[entry.type]
     if found.type != kind and not (kind == "ext2" and found.type.startswith("ext")):
         raise GuestError(f"there is {found.type or 'no known file system'}, not {printable(entry.type)}")
+    if there := next((path for path, device in guest.mounts.items() if device == found.device), None):
+        # Linux would mount it twice, and it would be checked and prepared while it is written to.
+        raise GuestError(f"it is mounted on {printable(there)} already")
     if not guest.is_dir(entry.mount_point):
         mounts.report.warning(
             f"{FSTAB}: {printable(entry.mount_point)} is not mounted: the guest has no such directory"

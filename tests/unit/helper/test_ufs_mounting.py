@@ -15,11 +15,13 @@ import pytest
 
 from images.bsd_disks import BSD_LAYOUTS, BsdLayout, make_bsd_disk
 from images.bsd_labels import System as Bsd
+from snf_image_helper.bsd import mounting
 from snf_image_helper.bsd.device_names import place_named
 from snf_image_helper.bsd.mounting import mount_bsd
 from snf_image_helper.customize import customize_disk
 from snf_image_helper.disks.disk import Place
 from snf_image_helper.disks.volumes import Volumes, volumes_of
+from snf_image_helper.guest import Guest
 from snf_image_helper.mounts import Mounts
 from snf_image_helper.system import OsFamily, System
 from snf_image_shared.errors import GuestError
@@ -158,3 +160,19 @@ def test_a_deployment_of_such_a_root_ends_before_table_or_label_grow(
         customize_disk(disk, job(**properties), Listener().reporter)
     is_same = image.read_bytes() == before
     assert is_same
+
+
+@pytest.mark.parametrize("name", ["/dev/ada0p4", "/dev/gptid/b5d05eed-0000-4000-8000-000000000004"])
+def test_what_is_mounted_is_not_mounted_a_second_time(images: Path, tmp_path: Path, name: str) -> None:
+    layout = LAYOUTS["freebsd-gpt"]
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "etc/fstab").write_text(f"/dev/ada0p4 / ufs rw 1 1\n{name} /mnt ufs rw 2 2\n")
+    mounts = Mounts(Listener().reporter, read_only=False, repairs=True)
+    with opened(images / "freebsd-gpt", layout) as volumes:
+        root = next(item for item in volumes.places if item.number == 4)
+        with Guest(str(tmp_path), volumes.disk, system_of(layout)) as guest:
+            guest.mounts["/"] = root.device
+            with pytest.raises(GuestError, match=r"/mnt \(/dev/.*\): it is mounted on / already; or give the line"):
+                mounting._mount_others(guest, volumes, mounts, (root, None))
+    assert mounts.stack == []
