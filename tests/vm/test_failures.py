@@ -139,7 +139,7 @@ def test_megabytes_of_console_neither_fill_the_log_nor_stop_the_deployment(
     with nothing_left(tmp_path):
         outcome = provider.run(with_task(instance, noise))
     assert outcome.code == 0, outcome.log[-3000:]
-    assert len(outcome.log) < MIB
+    assert len(outcome.log) < 2 * MIB  # the limit of the console, and what else is said
     assert "\033" not in outcome.log
     assert "the rest is not logged" in outcome.log
 
