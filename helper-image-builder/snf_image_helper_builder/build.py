@@ -32,7 +32,7 @@ from snf_image_helper_builder.tree import (
     prune,
     settle_modules,
 )
-from snf_image_helper_builder.ufs_module import PLACE, Kernel, ufs_module
+from snf_image_helper_builder.ufs_module import MODULES, PLACE, Kernel, ufs_module
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError, DiskError, SnfImageError
 from snf_image_shared.manifest import MANIFEST, PARTS, Manifest, Part
@@ -79,7 +79,8 @@ def update(order: Order, say: Say) -> bool:
         if not order.force and is_current(order.destination, key, ufs=order.ufs):
             return False
         _require_ours(order.cache)
-        remove_stale(order.cache / "root-*")
+        for pattern in ("root-*", MODULES):
+            remove_stale(order.cache / pattern)
         remove_stale(order.destination)
         base = order.cache / f"root-{recipe.key()[:16]}"
         complete = (base / "complete").exists() and (not order.ufs or (base / _UFS).exists())

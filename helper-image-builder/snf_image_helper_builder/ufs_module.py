@@ -16,11 +16,12 @@ from pathlib import Path
 
 from snf_image_helper_builder.debian import Archive, Selection, bootstrap
 from snf_image_helper_builder.recipe import digest
-from snf_image_helper_builder.replacement import remove_stale, scratch_beside
+from snf_image_helper_builder.replacement import scratch_beside
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.process import Limits, run
 
 PLACE = "kernel/fs/ufs/ufs.ko"
+MODULES = "ufs-*.ko"  # in the cache
 _SOURCE = "fs/ufs"
 # An unpacked root has nothing but what is named and what that depends on: no alternatives, hence mawk by its name.
 _TOOLS = ("base-files", "dash", "bash", "coreutils", "sed", "grep", "findutils", "mawk", "make", "binutils")
@@ -59,7 +60,6 @@ def ufs_module(
     the attempt.
     """
     kept = cache / f"ufs-{kernel.release}-{digest([kernel.version, _SWITCHES])[:8]}.ko"
-    remove_stale(cache / "ufs-*")
     if kept.exists():
         return kept
     say(f"compiling the module for UFS from {kernel.source}: about a minute")
@@ -69,7 +69,7 @@ def ufs_module(
         bootstrap(archive, Selection(kernel.packages, variant="extract"), tree, env, say)
         _unpack_source(tree / "usr/src" / f"{kernel.source}.tar.xz", tree / "build")
         compiled = _compiled(tree, kernel.release)
-        for old in cache.glob("ufs-*.ko"):
+        for old in cache.glob(MODULES):
             old.unlink()
         with compiled.open("rb") as file:
             os.fsync(file.fileno())  # the name alone says later that it is whole

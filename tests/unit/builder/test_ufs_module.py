@@ -144,3 +144,15 @@ def test_without_the_packages_it_is_a_warning_unless_somebody_insists(tmp_path: 
     with pytest.raises(ProcessError, match="mmdebstrap"):
         build._ufs(NOWHERE, KERNEL, order(True), said.append)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+def test_what_a_killed_build_left_goes_before_room_is_looked_for(tmp_path: Path) -> None:
+    left = tmp_path / ".ufs-6.12.117+deb13-amd64-01234567.ko.new-x"
+    left.mkdir()
+    kept = tmp_path / "ufs-6.12.117+deb13-amd64-01234567.ko"
+    kept.touch()
+    order = Order(tmp_path / "beside/helper", tmp_path, "file:///nowhere", "trixie", ufs=False)
+    with pytest.raises(ConfigurationError, match="file:///nowhere cannot be read"):
+        build.update(order, lambda _: None)
+    assert (left.exists(), kept.exists()) == (False, True)
