@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,10 +11,13 @@ from snf_image_host.drives import RemoteDrive
 from snf_image_host.nbd_client import Clients, ServedDisk, libnbd
 from snf_image_host.settings import Settings
 from snf_image_host.storage_daemon import StorageDaemon, storage_daemon
-from snf_image_host.targets import Target
+from snf_image_host.targets import EDGE, Target
 from snf_image_host.userspace import Node
+from snf_image_shared.errors import DiskError
 
 _STEP = 64 << 20  # bytes zeroed by one request
+_SETTLING = 0.5  # seconds for what a QEMU that is gone had asked for to reach the storage
+_WIPES = 20
 
 
 class RemoteTarget(Target):
@@ -48,6 +52,24 @@ class RemoteTarget(Target):
     def flush(self) -> None:
         """One connection's flush covers what all have written: there is one block node behind them."""
         self._clients.ask("cannot be flushed", lambda client: client.aio_flush())
+
+    def wipe_ends(self) -> None:
+        """As on any disk. A killed QEMU's last requests may be done after ours: we look until the ends stay zero."""
+        for _ in range(_WIPES):
+            super().wipe_ends()
+            time.sleep(_SETTLING)
+            if not self._edges_hold_anything():
+                return
+        raise DiskError(f"{self.name}: cannot be wiped: somebody writes to it all the time")
+
+    def _edges_hold_anything(self) -> bool:
+        length = min(EDGE, self.size)
+        found = bytearray(length)
+        for offset in (0, self.size - length):
+            self.read(memoryview(found), offset, length)
+            if any(found):
+                return True
+        return False
 
 
 class RemoteSource(ServedDisk):

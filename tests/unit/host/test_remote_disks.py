@@ -31,6 +31,7 @@ from snf_image_host.sources import open_source
 from snf_image_host.storage import kind_of, open_disks, open_for_reading, open_for_writing
 from snf_image_host.targets import EDGE
 from snf_image_host.transfer import export, import_
+from snf_image_host.userspace import parse_uri
 from snf_image_shared.errors import ConfigurationError, DiskError, HelperError, ImageError
 
 pytestmark = pytest.mark.root
@@ -162,6 +163,25 @@ def test_sigkill_leaves_a_disk_that_does_not_boot_and_nothing_else(
     content = (directory / "disk").read_bytes()
     assert content[:EDGE] == ends
     assert content[-EDGE:] == ends
+
+
+class Overtaken(RemoteTarget):
+    """Its first wipe is followed by a write that was under way."""
+
+    late = True
+
+    def flush(self) -> None:
+        super().flush()
+        if self.late:
+            self.late = False
+            self.write(memoryview(b"x" * 512), 0)
+
+
+def test_a_write_that_comes_after_the_wipe_is_wiped_as_well(directory: Path, uri: str, settings: Settings) -> None:
+    with storage_daemon.storage_daemon(parse_uri(uri, "DISK_0_URI"), settings, writable=True) as daemon:
+        Overtaken(daemon).wipe_ends()
+    assert not any((directory / "disk").read_bytes()[:MIB])
+    assert not any((directory / "disk").read_bytes()[-MIB:])
 
 
 def test_the_daemon_dies_with_its_killed_keeper(directory: Path, uri: str, settings: Settings) -> None:
