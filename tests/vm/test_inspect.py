@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from images.distribution import debian
+from images.guests import guest_image
 from images.inspection import partition_table
 from leaks import nothing_left
 from provider import TIMEOUT, Provider
@@ -47,7 +47,7 @@ def untouched(image: Path, provider: Provider, own: Path) -> Iterator[None]:
 def test_an_image_is_the_same_disk_as_it_is_and_in_a_container_and_its_plan_holds_no_secret(
     provider: Provider, cache: Path, tmp_path: Path
 ) -> None:
-    image = debian("trixie", cache)
+    image = guest_image("cloud-init", cache)
     with untouched(image, provider, tmp_path):
         raw = inspect(provider, "-v", "--json", "--plan", "-", str(image), stdin=json.dumps(JOB))
     assert raw.returncode == 0, raw.stderr
@@ -65,7 +65,7 @@ def test_an_image_is_the_same_disk_as_it_is_and_in_a_container_and_its_plan_hold
     assert (disk["boot"]["bios"], disk["boot"]["boot_code"], disk["boot"]["uefi"]) == (True, "GRUB", True)
     system = disk["system"]
     assert (system["distribution"], system["release"], system["architecture"]) == ("debian", "13", "x86_64")
-    assert (system["init"], system["network"], system["boot_loader"]) == ("systemd", "networkd", "grub")
+    assert (system["init"], system["network"], system["boot_loader"]) == ("systemd", "netplan", "grub")
     assert len(system["kernels"]) == 1
     assert disk["problems"] == []
     outcomes = {task["name"]: task["outcome"] for task in disk["plan"]["tasks"]}
