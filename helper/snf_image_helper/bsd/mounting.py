@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Mounts the file systems of a BSD guest as its fstab says; each UFS is checked before the kernel gets to see it.
 
-After the last task Mounts checks all that was written. Why Linux may write there, and where not: docs/bsd.md.
+After the last task Mounts checks all that was written. Why Linux may write there, and where not: docs/bsd-guests.md.
 """
 
 from __future__ import annotations
