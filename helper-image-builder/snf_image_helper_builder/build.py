@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from snf_image_helper_builder import code
@@ -75,7 +76,7 @@ def update(order: Order, say: Say) -> bool:
     if not order.force and is_current(order.destination, key, ufs=order.ufs):
         return False
     require(order)
-    with held(order.cache, say), held(order.destination.parent, say):
+    with held(say, order.cache, order.destination.parent):
         if not order.force and is_current(order.destination, key, ufs=order.ufs):
             return False
         _require_ours(order.cache)
@@ -156,8 +157,12 @@ def _require_ours(cache: Path) -> None:
 
 
 @contextmanager
-def held(directory: Path, say: Say) -> Iterator[None]:
-    with locked(directory, lambda: say(f"another build is at work in {directory}: waiting for it")):
+def held(say: Say, *directories: Path) -> Iterator[None]:
+    """Keep other builds out of the directories, in this order; one that is named twice is held once."""
+    with ExitStack() as stack:
+        for directory in dict.fromkeys(path.resolve() for path in directories):
+            waiting = f"another build is at work in {directory}: waiting for it"
+            stack.enter_context(locked(directory, partial(say, waiting)))
         yield
 
 

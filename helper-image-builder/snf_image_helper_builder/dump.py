@@ -23,7 +23,7 @@ def dump(helper: Path, directory: Path, say: Say) -> Path:
         raise ConfigurationError(f"{directory} is no directory: create it, or name another one")
     target = directory / tarball.name()
     # Nobody puts another one in its place meanwhile, of which half of the files would be.
-    with held(helper.parent, say), scratch_beside(target) as scratch:
+    with held(say, helper.parent), scratch_beside(target) as scratch:
         Manifest.load(helper).check(helper, deep=True)
         packed, checksum = scratch / target.name, scratch / "sha256"
         tarball.pack(helper, packed)

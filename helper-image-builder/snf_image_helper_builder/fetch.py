@@ -50,7 +50,7 @@ def install_published(order: Order, say: Say) -> bool:
         raise ConfigurationError("only root can install a helper image: run it with sudo")
     require_place(order.destination)
     require_room(order.destination.parent, _NEEDS, "--dest")
-    with held(order.destination.parent, say):
+    with held(say, order.destination.parent):
         remove_stale(order.destination)
         with scratch_beside(order.destination) as scratch, replacement(order.destination, 0o755) as new:
             published = _fetched(order, scratch, say)

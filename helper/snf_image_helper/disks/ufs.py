@@ -2,7 +2,7 @@
 """The superblock of a UFS (FFS): what it says, whether it can be true, and whether Linux may write there.
 
 Read by ourselves, since the kernel's driver trusts nearly all of it. Three systems share the structure and not the
-meaning of each bit: FreeBSD's sys/ufs/ffs/fs.h, NetBSD's and OpenBSD's. docs/bsd-guests.md says why which case is refused.
+meaning of each bit: FreeBSD's sys/ufs/ffs/fs.h, NetBSD's and OpenBSD's. Why which case is refused: docs/bsd-guests.md.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper_builder import code
-from snf_image_helper_builder.build import inputs, is_current
+from snf_image_helper_builder.build import held, inputs, is_current
 from snf_image_helper_builder.cli import main
 from snf_image_helper_builder.debian import apt_mirror
 from snf_image_helper_builder.recipe import Recipe
@@ -129,6 +129,19 @@ def test_an_unreachable_mirror_leaves_the_old_helper_and_nothing_else(tmp_path: 
 
 
 @pytest.mark.root
+def test_a_helper_that_lies_in_the_cache_is_no_reason_to_wait_for_oneself(tmp_path: Path) -> None:
+    def refuse(said: str) -> None:
+        raise AssertionError(said)
+
+    (tmp_path / "same").symlink_to(tmp_path)
+    with (
+        held(refuse, tmp_path, tmp_path / "same"),
+        pytest.raises(AssertionError, match="another build"),
+        held(refuse, tmp_path),
+    ):
+        pass
+
+
 def test_a_cache_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
