@@ -26,17 +26,9 @@ LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
 # Those that take longest begin first, so that no lane is left alone with them.
 _LONGEST = (
-    *("cluster-12", "cluster-13", "unit-host", "test_guests", "test_failures", "unit-helper", "test_layouts"),
-    *(
-        "unit-others",
-        "test_disks",
-        "test_unusual_layouts",
-        "test_windows",
-        "test_bsd_mounting",
-        "test_bsd",
-        "test_rename",
-    ),
-)
+    "cluster-12 cluster-13 unit-host test_guests test_failures unit-helper test_layouts unit-others test_disks "
+    "test_unusual_layouts test_windows test_bsd_mounting test_bsd test_rename"
+).split()
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
 mkdir -m 1777 "$1/tmp" "$1/var"
@@ -119,7 +111,7 @@ def main() -> int:
 def run(job: Job, number: int) -> Outcome:
     """Run one part in the lane of this number, and print what it said."""
     begun = time.monotonic()
-    print(f"== {job.name} begins; what it says comes when it has ended", flush=True)
+    print(f"== {job.name} begins; what it says comes when it has ended\n", end="", flush=True)  # in one piece
     log = LOGS / f"{job.name}.log"
     with _private_directory() as directory, log.open("w") as output:
         root = f"/tmp/lane-{number}"
