@@ -26,9 +26,9 @@ LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
 # Those that take longest begin first, so that no lane is left alone with them.
 _LONGEST = (
-    "cluster-12 cluster-13 unit-host test_guests test_failures unit-helper test_layouts unit-others test_disks "
-    "test_unusual_layouts test_windows test_bsd_mounting test_bsd test_rename"
-).split()
+    *("cluster-12", "cluster-13", "unit-host", "test_guests", "test_failures", "unit-helper", "test_layouts"),
+    *("unit-others", "test_disks", "test_unusual_layouts", "test_windows", "test_bsd_mounting", "test_bsd"),
+)
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
 mkdir -m 1777 "$1/tmp" "$1/var"
