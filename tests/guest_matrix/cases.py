@@ -108,7 +108,6 @@ CASES = (
         (FAR4, FAR6, BEHIND_ROUTE),
         properties={"SWAP": "4:128"},
         hostname="web2",
-        in_ci=True,
     ),
     # DHCP and router advertisements side by side, a second card with a route of its own.
     Case(
