@@ -84,14 +84,14 @@ def placed(table: PartitionTable, total: int, mib: int) -> Partition:
     occupied = max((item.end for item in table.partitions), default=unit - 1)
     if start <= occupied:
         raise GuestError(
-            f"CLOUD_INIT_SEED=partition needs {mib + 1} MiB behind the last partition and there are "
+            f"the seed's partition needs {mib + 1} MiB behind the last partition and there are "
             f"{max(0, total - 1 - occupied) // unit} MiB; give the instance a larger disk"
         )
     taken = {item.number for item in table.partitions}
     numbers = range(1, (MAX_GPT_NUMBER if table.kind is TableKind.GPT else 4) + 1)
     number = next((number for number in numbers if number not in taken), None)
     if number is None:
-        raise GuestError("CLOUD_INIT_SEED=partition: the partition table has no free entry for the seed's partition")
+        raise GuestError("the partition table has no free entry for the seed's partition")
     return Partition(number, start, end + 1 - start, _TYPES[table.kind])
 
 
