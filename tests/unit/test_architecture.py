@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,6 +239,14 @@ def test_a_module_says_its_licence_and_why_it_exists(module: Module) -> None:
 def test_no_module_is_named_for_nothing() -> None:
     leaves = {module.name.rpartition(".")[2] for module in MODULES}
     assert leaves.isdisjoint({"utils", "util", "helpers", "base", "manager", "common", "misc"})
+
+
+def test_every_folder_of_code_is_installed() -> None:
+    """What pyproject.toml does not list is there in a checkout, and missing on a node and in its helper image."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {module.name: module.path.parent for module in MODULES if module.path.name == "__init__.py"}
+    assert set(settings["packages"]) == set(folders)
+    assert {name: PROJECT / path for name, path in settings["package-dir"].items()} == folders
 
 
 def test_every_file_of_a_task_is_in_a_list() -> None:
