@@ -127,7 +127,7 @@ def _selinux(guest: Guest) -> str:
 
 
 def _root_device(guest: Guest) -> str:
-    root = fstab.root_entry(fstab.parse(guest.read_text("/etc/fstab", missing_ok=True) or "")[0])
+    root = fstab.root_entry(fstab.parse(guest.read_text(fstab.FSTAB, missing_ok=True) or "")[0])
     return root.device if root else ""
 
 

@@ -7,10 +7,10 @@ for a virtual machine that boots for the first time has little of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from snf_image_helper.bsd.network import leftovers
+from snf_image_helper.files.removal import remove_files
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux import template_state
@@ -73,12 +73,7 @@ def _reset_seeds(guest: Guest, job: Job) -> int:
         if guest.is_file(path):
             guest.write_bytes(path, _netbsd_seed(job, path))
             found += 1
-    for directory, pattern in _REMOVED[family].items():
-        for name in guest.list_directory(directory, missing_ok=True):
-            if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
-                guest.remove(f"{directory}/{name}")
-                found += 1
-    return found
+    return found + remove_files(guest, _REMOVED[family])
 
 
 def _netbsd_seed(job: Job, path: str) -> bytes:
@@ -94,13 +89,7 @@ def _forget_leases(guest: Guest, job: Job) -> int:
 
 
 def _empty_logins(guest: Guest, job: Job) -> int:
-    found = 0
-    for name in _LOGINS:
-        path = f"{_LOG_DIRECTORY}/{name}"
-        if not guest.is_link(path) and guest.is_file(path) and guest.head(path, 1):
-            guest.write_bytes(path, b"")
-            found += 1
-    return found
+    return sum(template_state.empty(guest, f"{_LOG_DIRECTORY}/{name}") for name in _LOGINS)
 
 
 _SPECIAL: Mapping[Word, Callable[[Guest, Job], int]] = {

@@ -113,7 +113,7 @@ def _is_in_settings(guest: Guest, pattern: str) -> bool:
 
 def _hidden_state(guest: Guest) -> Iterator[str]:
     """The seed lies on the root where /var is a file system of its own that could not be mounted here."""
-    wanted, _ = fstab.local_mounts(fstab.parse(guest.read_text("/etc/fstab", missing_ok=True) or "")[0])
+    wanted, _ = fstab.local_mounts(fstab.parse(guest.read_text(fstab.FSTAB, missing_ok=True) or "")[0])
     state = cloud_init.state_directory(guest)
     for entry in wanted:
         place = "/" + "/".join(entry.place)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Removes a whole directory of the guest: no link is followed, no other file system entered, whatever its depth is."""
+"""Removes files of the guest by patterns of their names, and whole directories with all that is in them."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+from collections.abc import Mapping
 
 from snf_image_helper.files.guest_errors import explained, shown
 from snf_image_helper.guest import Guest
@@ -16,10 +18,22 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STAYS = frozenset({errno.EBUSY, errno.ENOTEMPTY})
 
 
+def remove_files(guest: Guest, patterns: Mapping[str, str]) -> int:
+    """Remove the regular files in a directory whose whole names fit its pattern; how many there were."""
+    found = 0
+    for directory, pattern in patterns.items():
+        for name in guest.list_directory(directory, missing_ok=True):
+            if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
+                guest.remove(f"{directory}/{name}")
+                found += 1
+    return found
+
+
 def remove_tree(guest: Guest, path: str) -> None:
     """Remove a directory with all in it, or a link or file itself; a missing one is none of our business.
 
-    A file system that is mounted in it stays, with the directories that lead there. Raises GuestError.
+    No link is followed and no other file system entered, whatever its depth is. A file system that is mounted in it
+    stays, with the directories that lead there. Raises GuestError.
     """
     if guest.is_link(path) or not guest.is_dir(path):
         guest.remove(path, missing_ok=True)

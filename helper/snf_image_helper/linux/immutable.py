@@ -154,7 +154,7 @@ def _distro(directory: str) -> Distro:
 
 
 def _is_transactional(directory: str) -> bool:
-    entry = fstab.root_entry(fstab.parse(_text(directory, "/etc/fstab"))[0])
+    entry = fstab.root_entry(fstab.parse(_text(directory, fstab.FSTAB))[0])
     return entry is not None and entry.has("ro") and exists(directory, _TRANSACTIONAL)
 
 

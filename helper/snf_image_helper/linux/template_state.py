@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from snf_image_helper import cloud_init
-from snf_image_helper.files.removal import remove_tree
+from snf_image_helper.files.removal import remove_files, remove_tree
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest
 from snf_image_helper.network import leftovers
@@ -41,8 +41,7 @@ def reset(word: Word, guest: Guest, job: Job) -> int:
     """Do what a word stands for; how many things it found. Raises GuestError."""
     special = _SPECIAL.get(word)
     found = special(guest, job) if special else 0
-    for directory, pattern in _REMOVED.get(word, {}).items():
-        found += _remove(guest, directory, pattern)
+    found += remove_files(guest, _REMOVED.get(word, {}))
     for path in _TREES.get(word, ()):
         if guest.is_dir(path):
             remove_tree(guest, path)
@@ -95,14 +94,6 @@ _ISCSI_NAME = re.compile(r"^([ \t]*InitiatorName[ \t]*=[ \t]*)(\S{1,223})", re.M
 _NVME_NAME, _NVME_ID = "/etc/nvme/hostnqn", "/etc/nvme/hostid"
 
 
-def _remove(guest: Guest, directory: str, pattern: str) -> int:
-    names = [name for name in guest.list_directory(directory, missing_ok=True) if re.fullmatch(pattern, name)]
-    paths = [f"{directory}/{name}" for name in names if guest.is_file(f"{directory}/{name}")]
-    for path in paths:
-        guest.remove(path)
-    return len(paths)
-
-
 def _forget_leases(guest: Guest, job: Job) -> int:
     return leftovers.forget_leases(guest)
 
@@ -130,7 +121,7 @@ def _remove_journals(guest: Guest, job: Job) -> int:
 
 
 def _empty_logins(guest: Guest, job: Job) -> int:
-    return sum(_empty(guest, f"{_LOG_DIRECTORY}/{name}") for name in _LOGINS)
+    return sum(empty(guest, f"{_LOG_DIRECTORY}/{name}") for name in _LOGINS)
 
 
 def _empty_logs(guest: Guest, job: Job) -> int:
@@ -149,11 +140,12 @@ def _empty_logs(guest: Guest, job: Job) -> int:
                 guest.remove(path)
                 found += 1
             else:
-                found += _empty(guest, path)
+                found += empty(guest, path)
     return found
 
 
-def _empty(guest: Guest, path: str) -> int:
+def empty(guest: Guest, path: str) -> int:
+    """Leave a file of a template without content; 1 if it had any."""
     if guest.is_link(path) or not guest.is_file(path) or not guest.head(path, 1):
         return 0
     guest.write_bytes(path, b"")

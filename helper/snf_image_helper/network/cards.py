@@ -61,6 +61,15 @@ class Card:
     left_out: tuple[str, ...] = ()
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of the order is not done, whatever the guest is."""
+        return tuple(
+            f"NIC {self.number}: the default route by {gateway} is left out, there is another one; "
+            "give both as routes with different metrics to keep them"
+            for gateway in self.left_out
+        )
+
+    @property
     def idle(self) -> bool:
         """Nothing is sent through the card: at most it is switched on."""
         return self.ipv4 is Ipv4Method.NONE and self.ipv6 is Ipv6Method.NONE and not self.routes

@@ -7,9 +7,9 @@ of it; the guest makes it anew.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
+from snf_image_helper.files.removal import remove_files
 from snf_image_helper.guest import Guest
 from snf_image_helper.network import networkd, networkmanager
 from snf_image_helper.network.name_servers import BESIDES
@@ -31,13 +31,7 @@ _LEFTOVERS = {
 
 def forget_leases(guest: Guest) -> int:
     """Remove leases and DHCP identities; how many there were."""
-    found = 0
-    for directory, pattern in _LEFTOVERS.items():
-        for name in guest.list_directory(directory, missing_ok=True):
-            if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
-                guest.remove(f"{directory}/{name}")
-                found += 1
-    return found
+    return remove_files(guest, _LEFTOVERS)
 
 
 def retire_rules(guest: Guest) -> int:

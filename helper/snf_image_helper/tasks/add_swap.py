@@ -7,14 +7,13 @@ from snf_image_helper import fstab
 from snf_image_helper.cloud_init import files as cloud_init_files
 from snf_image_helper.disks.filesystems import SWAP, make_swap, probe
 from snf_image_helper.disks.partitions import MIB, SwapDisk, SwapFile, SwapPartition, parse_swap
+from snf_image_helper.fstab import FSTAB
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux.swap_file import make_swap_file
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Requires, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
-
-_FSTAB = "/etc/fstab"
 
 
 def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
@@ -26,14 +25,14 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
     if not isinstance(swap, SwapDisk) and job.wishes.flag("CLOUD_INIT"):
         cloud_init_files.leave_swap(guest, job, swap.mib * MIB)
         return
-    text = guest.read_text(_FSTAB, missing_ok=True)
+    text = guest.read_text(FSTAB, missing_ok=True)
     if text is None:
-        raise GuestError(f"{_FSTAB} does not exist, so swap cannot be added; create it in the image or drop SWAP")
+        raise GuestError(f"{FSTAB} does not exist, so swap cannot be added; create it in the image or drop SWAP")
     match swap:
         case SwapFile(mib):
             path = make_swap_file(guest, mib)
             if not any(entry.device == path for entry in fstab.parse(text)[0]):
-                guest.append_text(_FSTAB, f"{path}\tnone\tswap\tsw\t0\t0\n")
+                guest.append_text(FSTAB, f"{path}\tnone\tswap\tsw\t0\t0\n")
             return
         case SwapPartition(number):
             device = guest.disk.partition_device(number)
@@ -41,7 +40,7 @@ def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
             device = guest.disk.devices[index]
     if not _in_use(text, device):
         uuid = make_swap(device)
-        guest.append_text(_FSTAB, f"UUID={uuid}\tnone\tswap\tsw\t0\t0\n")
+        guest.append_text(FSTAB, f"UUID={uuid}\tnone\tswap\tsw\t0\t0\n")
 
 
 def asked_swap(job: Job) -> SwapPartition | SwapDisk | SwapFile:

@@ -27,11 +27,8 @@ def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     """A guest with nothing we write for is left alone, with a warning. Raises GuestError for an impossible NIC."""
     cards = cards_of(job.nics)
     for card in cards:
-        for gateway in card.left_out:
-            report.warning(
-                f"NIC {card.number}: the default route by {gateway} is left out, there is another one; "
-                "give both as routes with different metrics to keep them"
-            )
+        for warning in card.warnings:
+            report.warning(warning)
     decision = decide(guest, job.wishes)
     for line in _told(decision, cards):
         print(line, flush=True)

@@ -31,7 +31,7 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     swap = asked_swap(job)
     if disk.system is not None and disk.system.family in BSD:
         swap = None  # AddSwap says that there is none
-        if _has_label(disk, disk.system, report):
+        if _grown_in_label(disk, disk.system, report):
             return
     if disk.table is None and disk.system is not None:
         if swap is not None:
@@ -58,7 +58,7 @@ def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
         raise GuestError(f"the partition table was not written as intended: {problems[0]}")
 
 
-def _has_label(disk: Disk, system: System, report: Reporter) -> bool:
+def _grown_in_label(disk: Disk, system: System, report: Reporter) -> bool:
     """Grow a BSD whose root is in a disklabel; False for one that has a partition of a GPT to itself."""
     found = label_of_root(disk)
     if found is None:

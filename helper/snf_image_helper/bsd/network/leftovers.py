@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from snf_image_helper.bsd.network import freebsd, netbsd, openbsd
 from snf_image_helper.bsd.network.ports import Facts, is_card
+from snf_image_helper.files.removal import remove_files
 from snf_image_helper.guest import Guest
 from snf_image_helper.network import dhcpcd
 from snf_image_helper.network.rendering import HEADER
@@ -72,13 +73,7 @@ def forget_leases(guest: Guest) -> int:
 
     Two clones with one identity fight over one address; a lease of another network delays the boot.
     """
-    found = 0
-    for directory, pattern in _LEASES.items():
-        for name in guest.list_directory(directory, missing_ok=True):
-            if re.fullmatch(pattern, name) and guest.is_file(f"{directory}/{name}"):
-                guest.remove(f"{directory}/{name}")
-                found += 1
-    return found
+    return remove_files(guest, _LEASES)
 
 
 def _freebsd(guest: Guest) -> Iterator[str]:

@@ -12,6 +12,7 @@ from snf_image_helper import fstab
 from snf_image_helper.bsd import first_boot
 from snf_image_helper.bsd.first_boot import Moment, Step
 from snf_image_helper.disks.partitions import SwapDisk, SwapFile, SwapPartition
+from snf_image_helper.fstab import FSTAB
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import OsFamily
@@ -21,7 +22,6 @@ from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import run
 
-_FSTAB = "/etc/fstab"
 SWAP_FILE = "/swapfile"
 _TYPES = {
     OsFamily.FREEBSD: "516E7CB5-6ECF-11D6-8FF8-00022D09712B",
@@ -37,9 +37,9 @@ _ON = {
 def add_swap(guest: Guest, job: Job, report: Reporter) -> None:
     """Swap that fstab has already is left alone. Raises GuestError, and ProcessError of sfdisk."""
     swap = asked_swap(job)
-    text = guest.read_text(_FSTAB, missing_ok=True)
+    text = guest.read_text(FSTAB, missing_ok=True)
     if text is None:
-        raise GuestError(f"{_FSTAB} does not exist, so swap cannot be added; create it in the image or drop SWAP")
+        raise GuestError(f"{FSTAB} does not exist, so swap cannot be added; create it in the image or drop SWAP")
     match swap:
         case SwapPartition():
             report.warning("No swap is added: partitions for it are made on Linux alone")
@@ -64,7 +64,7 @@ def _add_disk(guest: Guest, text: str, index: int) -> None:
     table = f"label: gpt\ntype={_TYPES[family]}, name={name}\n"
     options = ("--quiet", "--no-reread", "--no-tell-kernel", "--wipe=always", "--wipe-partitions=always")
     run(["sfdisk", *options, guest.disk.devices[index]], stdin=table.encode())
-    guest.append_text(_FSTAB, f"{entry}\tnone\tswap\tsw\t0\t0\n")
+    guest.append_text(FSTAB, f"{entry}\tnone\tswap\tsw\t0\t0\n")
 
 
 def _add_file(guest: Guest, text: str, mib: int) -> None:
@@ -78,7 +78,7 @@ def _add_file(guest: Guest, text: str, mib: int) -> None:
     freebsd = family is OsFamily.FREEBSD
     if not _has(text, f"file={SWAP_FILE}" if freebsd else SWAP_FILE):
         line = f"md\tnone\tswap\tsw,file={SWAP_FILE},late" if freebsd else f"{SWAP_FILE}\tnone\tswap\tsw"
-        guest.append_text(_FSTAB, f"{line}\t0\t0\n")
+        guest.append_text(FSTAB, f"{line}\t0\t0\n")
     first_boot.add(guest, Step("swap", (make, _ON[family]), Moment.LAST))
 
 

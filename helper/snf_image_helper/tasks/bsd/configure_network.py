@@ -28,11 +28,8 @@ def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     """Raises GuestError for an impossible NIC, and for one of a type that the guest has no known name for."""
     cards = cards_of(job.nics)
     for card in cards:
-        for gateway in card.left_out:
-            report.warning(
-                f"NIC {card.number}: the default route by {gateway} is left out, there is another one; "
-                "give both as routes with different metrics to keep them"
-            )
+        for warning in card.warnings:
+            report.warning(warning)
     facts = facts_for(guest)
     family = guest.system.family
     by_mac = facts.matches_mac and family in _BY_MAC

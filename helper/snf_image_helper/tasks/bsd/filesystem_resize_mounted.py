@@ -20,14 +20,13 @@ from snf_image_helper.disks.partitions import MIB
 from snf_image_helper.disks.ufs import read_ufs
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.files.guest_errors import shown
-from snf_image_helper.fstab import Entry
+from snf_image_helper.fstab import FSTAB, Entry
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import OsFamily
 from snf_image_helper.task import BSD, MOUNT_IMAGE, CloudInit, Task
 from snf_image_shared.job import Job
 
-_FSTAB = "/etc/fstab"
 _GROWFS, _RESIZE_ROOT = "/etc/rc.d/growfs", "/etc/rc.d/resize_root"
 _SENTINEL = "/firstboot"
 _NETBSD_CONF = "/etc/rc.conf.d/resize_root"
@@ -75,19 +74,19 @@ def grow_netbsd(guest: Guest) -> str:
 
     NetBSD 9's takes "ROOT.a" for a device, older ones do not, and none of them NAME=, which is no error to them.
     """
-    root = fstab.root_entry(fstab.parse(guest.read_text(_FSTAB, missing_ok=True) or "")[0])
+    root = fstab.root_entry(fstab.parse(guest.read_text(FSTAB, missing_ok=True) or "")[0])
     if not guest.is_file(_RESIZE_ROOT):
         return f"the guest has no {_RESIZE_ROOT}; boot it with -s and run resize_ffs"
     if root is None or root.type != "ffs":
-        return f"{_FSTAB} has no line for a root of type ffs; add it in the image"
+        return f"{FSTAB} has no line for a root of type ffs; add it in the image"
     if root.has("log"):
         return (
-            f"rc.d/resize_root passes over a root that is mounted with log; take that option out of {_FSTAB} in the "
+            f"rc.d/resize_root passes over a root that is mounted with log; take that option out of {FSTAB} in the "
             "image, or boot it with -s and run resize_ffs"
         )
     if not root.device.startswith("/dev/") and root.device[:4] not in guest.read_text(_RESIZE_ROOT):
         return (
-            f"its {_RESIZE_ROOT} does not know what {shown(root.device)} is, as {_FSTAB} calls the root; write "
+            f"its {_RESIZE_ROOT} does not know what {shown(root.device)} is, as {FSTAB} calls the root; write "
             "/dev/... there in the image, or boot it with -s and run resize_ffs"
         )
     guest.make_directory(_NETBSD_CONF.rpartition("/")[0])
@@ -103,9 +102,9 @@ def grow_netbsd(guest: Guest) -> str:
 def grow_openbsd(guest: Guest, place: Place) -> str:
     """As grow_freebsd(), for whatever is the last file system. rc.firsttime unmounts it, if nothing is busy there."""
     letter = place.slice.letter if place.slice else ""
-    entry = next((entry for entry in fstab.parse(guest.read_text(_FSTAB))[0] if _is_on(entry, letter)), None)
+    entry = next((entry for entry in fstab.parse(guest.read_text(FSTAB))[0] if _is_on(entry, letter)), None)
     if entry is None or not _PLAIN_DEVICE.fullmatch(entry.device) or not _PLAIN_PATH.fullmatch(entry.mount_point + "/"):
-        return f"{_FSTAB} does not say where it is mounted; run growfs in the guest"
+        return f"{FSTAB} does not say where it is mounted; run growfs in the guest"
     grow = f"growfs -y {entry.device} && fsck -fy {entry.device}"
     if entry.mount_point in _ALWAYS_BUSY:
         return (

@@ -20,11 +20,8 @@ def configure_network(guest: Guest, job: Job, report: Reporter) -> None:
     """Raises GuestError for an impossible NIC, and without an answer file."""
     cards = cards_of(job.nics)
     for card in cards:
-        for gateway in card.left_out:
-            report.warning(
-                f"NIC {card.number}: the default route by {gateway} is left out, there is another one; "
-                "give both as routes with different metrics to keep them"
-            )
+        for warning in card.warnings:
+            report.warning(warning)
     found = facts(guest)
     if found.legacy:
         _configure_legacy(guest, cards, report)
