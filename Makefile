@@ -67,7 +67,7 @@ guests: $(VENV)/.ready ## Write docs/guests.md from the markers of the tests and
 
 .PHONY: settings-page
 settings-page: $(VENV)/.ready ## Write docs/settings.md from the table in the settings' code
-	$(BIN)/python -c 'from snf_image_host.settings_manual import markdown; print(markdown(), end="")' >docs/settings.md
+	$(BIN)/python -c 'from snf_image_host.configuration.settings_manual import markdown; print(markdown(), end="")' >docs/settings.md
 
 .PHONY: parameters
 parameters: $(VENV)/.ready ## Write parameters.list and docs/schema from the registry of the OS parameters

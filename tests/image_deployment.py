@@ -8,15 +8,15 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from snf_image_host.checksum import Checksum
-from snf_image_host.decoder_process import OWN_UIDS
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.jail import FIRST_UID
-from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import check_fits, copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.decoder_process import OWN_UIDS
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import EDGE, open_target
+from snf_image_host.vm.jail import FIRST_UID
 
 MIB = 1 << 20
 GARBAGE = b"\xa5"

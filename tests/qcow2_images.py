@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snf_image_host.copying.edges import edges_last
 from snf_image_host.decoding.qcow2 import Qcow2, open_qcow2
-from snf_image_host.edges import edges_last
-from snf_image_host.targets import EDGE, open_target
+from snf_image_host.disks.targets import EDGE, open_target
 from snf_image_shared.errors import SnfImageError
 
 COPIED, COMPRESSED, ZERO = 1 << 63, 1 << 62, 1

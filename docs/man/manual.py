@@ -22,8 +22,10 @@ sys.path[:0] = [str(HERE), *(str(PROJECT / name) for name in ("host", "shared", 
 import roff  # noqa: E402
 
 from snf_image_helper_builder.cli import dump_parser, update_parser  # noqa: E402
-from snf_image_host import cache_command, config_command, inspect_command, settings_manual  # noqa: E402
-from snf_image_host.osparams import REGISTRY  # noqa: E402
+from snf_image_host import cache_command, config_command  # noqa: E402
+from snf_image_host.configuration import settings_manual  # noqa: E402
+from snf_image_host.inspection import command as inspect_command  # noqa: E402
+from snf_image_host.parameters.osparams import REGISTRY  # noqa: E402
 from snf_image_shared import __version__  # noqa: E402
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snf_image_host.osparams import parameters_list
-from snf_image_host.schemas import published
+from snf_image_host.parameters.osparams import parameters_list
+from snf_image_host.parameters.schemas import published
 
 PROJECT = Path(__file__).resolve().parents[2]
 

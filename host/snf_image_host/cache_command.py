@@ -11,18 +11,18 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from snf_image_host.cache import Ordered, cached
-from snf_image_host.cache_index import origin_key
-from snf_image_host.cache_store import CacheStore, Kept, cache_store
-from snf_image_host.checksum import parse_checksums
-from snf_image_host.fetching import feed_whole
-from snf_image_host.image_names import NO_IMAGE, WantedImage
-from snf_image_host.images import find_origin
-from snf_image_host.integrity import integrity_of
-from snf_image_host.origins import OriginKind
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.images.cache import Ordered, cached
+from snf_image_host.images.cache_index import origin_key
+from snf_image_host.images.cache_store import CacheStore, Kept, cache_store
+from snf_image_host.images.checksum import parse_checksums
+from snf_image_host.images.fetching import feed_whole
+from snf_image_host.images.integrity import integrity_of
+from snf_image_host.images.names import NO_IMAGE, WantedImage
+from snf_image_host.images.opening import find_origin
+from snf_image_host.images.origins import OriginKind
+from snf_image_host.images.sources import Source
 from snf_image_host.progress import Progress, printable
-from snf_image_host.settings import Settings
-from snf_image_host.sources import Source
 from snf_image_shared.errors import ConfigurationError, RequestError
 
 _MIB = 1 << 20

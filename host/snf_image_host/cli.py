@@ -114,7 +114,7 @@ def _command(command: str) -> _Command:
 
             return cache_command
         case "snf-image-inspect":
-            from snf_image_host import inspect_command  # noqa: PLC0415
+            from snf_image_host.inspection import command as inspect_command  # noqa: PLC0415
 
             return inspect_command
         case _:

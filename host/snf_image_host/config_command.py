@@ -15,11 +15,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from snf_image_host.backends import Kind, ranked
-from snf_image_host.disclosure import HIDDEN, disclosed
+from snf_image_host.configuration.backends import Kind, ranked
+from snf_image_host.configuration.disclosure import HIDDEN, disclosed
+from snf_image_host.configuration.setting_files import Given, variants
+from snf_image_host.configuration.settings import MEANT_WHEN_EMPTY, Settings, Survey, setting_fields, survey
 from snf_image_host.progress import printable
-from snf_image_host.setting_files import Given, variants
-from snf_image_host.settings import MEANT_WHEN_EMPTY, Settings, Survey, setting_fields, survey
 from snf_image_shared.errors import ConfigurationError
 
 _COLUMN = 56  # where the remarks begin

@@ -8,24 +8,24 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-from snf_image_host.answer_files import node_answer_file
-from snf_image_host.backends import refuse_disabled
-from snf_image_host.boot_guard import BootGuard, boot_guard
-from snf_image_host.config_url import fetched
-from snf_image_host.courtesy import Courtesy
-from snf_image_host.fetch import fetch, parse_url
-from snf_image_host.floppy import config_floppy, device_for
+from snf_image_host.configuration.backends import refuse_disabled
+from snf_image_host.configuration.settings import Settings, survey
+from snf_image_host.copying.courtesy import Courtesy
+from snf_image_host.copying.pipeline import Image, Terms, check_fits, copy
+from snf_image_host.disks.boot_guard import BootGuard, boot_guard
+from snf_image_host.disks.storage import data_disks, kind_of, open_disks
+from snf_image_host.disks.targets import Target
+from snf_image_host.downloads.fetch import fetch, parse_url
 from snf_image_host.ganeti import Request
-from snf_image_host.helper_vm import HelperVM, Payload
-from snf_image_host.images import open_image
-from snf_image_host.jobs import job_for
-from snf_image_host.osparams import os_parameters
-from snf_image_host.pipeline import Image, Terms, check_fits, copy
+from snf_image_host.images.opening import open_image
+from snf_image_host.parameters.answer_files import node_answer_file
+from snf_image_host.parameters.config_url import fetched
+from snf_image_host.parameters.osparams import os_parameters
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings, survey
-from snf_image_host.storage import data_disks, kind_of, open_disks
-from snf_image_host.targets import Target
 from snf_image_host.trace import trace
+from snf_image_host.vm.floppy import config_floppy, device_for
+from snf_image_host.vm.helper_vm import HelperVM, Payload
+from snf_image_host.vm.jobs import job_for
 from snf_image_shared.job import JOB_FILE
 
 

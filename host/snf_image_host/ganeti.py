@@ -10,17 +10,17 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snf_image_host.disks import InstanceDisk, disks_from_environment
-from snf_image_host.faults import Faults, shown
-from snf_image_host.hostnames import instance_name
-from snf_image_host.image_names import WantedImage
-from snf_image_host.instance_networks import with_instance_network
-from snf_image_host.network_document import configured
-from snf_image_host.nics import nics_from_environment
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.disks.instance_disks import InstanceDisk, disks_from_environment
+from snf_image_host.images.names import WantedImage
 from snf_image_host.os_interface import check_api_version
-from snf_image_host.osparams import RESET
-from snf_image_host.settings import Settings
-from snf_image_host.typed_parameters import Parameters, read_parameters
+from snf_image_host.parameters.faults import Faults, shown
+from snf_image_host.parameters.hostnames import instance_name
+from snf_image_host.parameters.instance_networks import with_instance_network
+from snf_image_host.parameters.network_document import configured
+from snf_image_host.parameters.nics import nics_from_environment
+from snf_image_host.parameters.osparams import RESET
+from snf_image_host.parameters.typed_parameters import Parameters, read_parameters
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Nic, PersonalityFile, Secrets
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from snf_image_host.copy_progress import Bar, CopyClock
+from snf_image_host.copying.figures import Bar, CopyClock
 from snf_image_host.monitor import Monitor, MonitorError
 from snf_image_shared.errors import SnfImageError
 

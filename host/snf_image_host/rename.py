@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from snf_image_host.disks import InstanceDisk, disks_from_environment
-from snf_image_host.floppy import config_floppy, device_for
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.disks.instance_disks import InstanceDisk, disks_from_environment
 from snf_image_host.ganeti import HYPERVISORS
-from snf_image_host.hostnames import instance_name
 from snf_image_host.os_interface import check_api_version
-from snf_image_host.osparams import os_parameters
+from snf_image_host.parameters.hostnames import instance_name
+from snf_image_host.parameters.osparams import os_parameters
 from snf_image_host.progress import Progress
-from snf_image_host.qemu import disk_serial
-from snf_image_host.settings import Settings
+from snf_image_host.vm.floppy import config_floppy, device_for
+from snf_image_host.vm.qemu import disk_serial
 from snf_image_shared.errors import HelperError, RequestError
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Action, Job
 from snf_image_shared.properties import Properties, merge, parse_properties
@@ -121,8 +121,8 @@ def _name(env: Mapping[str, str], variable: str) -> str:
 
 def _rename(request: RenameRequest, settings: Settings, progress: Progress) -> None:
     # Not above: where nothing is renamed, the machinery is not to be waited for.
-    from snf_image_host.helper_vm import HelperVM, Payload  # noqa: PLC0415
-    from snf_image_host.storage import open_disks  # noqa: PLC0415
+    from snf_image_host.disks.storage import open_disks  # noqa: PLC0415
+    from snf_image_host.vm.helper_vm import HelperVM, Payload  # noqa: PLC0415
 
     files = {JOB_FILE: request.job(settings).dump()}
     device_for(files, settings.helper_config_device)  # refuses what is too much for a floppy

@@ -7,10 +7,10 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 
-from snf_image_host.disclosure import disclosed
+from snf_image_host.configuration.disclosure import disclosed
+from snf_image_host.configuration.settings import Settings, setting_fields
 from snf_image_host.ganeti import Request
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings, setting_fields
 from snf_image_shared import __version__
 
 

@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from snf_image_host.buffers import CHUNK, BufferRing, huge_pages
-from snf_image_host.disks import Transfer
-from snf_image_host.formats import HEAD, Kind, foreign_stream
-from snf_image_host.pipeline import WORKERS, pieces
-from snf_image_host.settings import Settings
-from snf_image_host.sources import Extent, Readable
-from snf_image_host.storage import open_for_reading, open_for_writing
-from snf_image_host.targets import EDGE, Target
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.buffers import CHUNK, BufferRing, huge_pages
+from snf_image_host.copying.pipeline import WORKERS, pieces
+from snf_image_host.disks.instance_disks import Transfer
+from snf_image_host.disks.storage import open_for_reading, open_for_writing
+from snf_image_host.disks.targets import EDGE, Target
+from snf_image_host.images.formats import HEAD, Kind, foreign_stream
+from snf_image_host.images.sources import Extent, Readable
 from snf_image_shared.errors import DiskError, RequestError, SnfImageError
 
 _PIPE = 1 << 20  # bytes; the default limit of /proc/sys/fs/pipe-max-size

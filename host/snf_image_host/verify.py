@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from snf_image_host.backends import has_programs
-from snf_image_host.download import check_url, is_url
-from snf_image_host.faults import Faults
-from snf_image_host.image_names import local_name
-from snf_image_host.osparams import os_parameters
-from snf_image_host.settings import Settings
-from snf_image_host.typed_parameters import read_parameters
+from snf_image_host.configuration.backends import has_programs
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.downloads.download import check_url, is_url
+from snf_image_host.images.names import local_name
+from snf_image_host.parameters.faults import Faults
+from snf_image_host.parameters.osparams import os_parameters
+from snf_image_host.parameters.typed_parameters import read_parameters
 
 
 def verify(env: Mapping[str, str], root: Path) -> None:

@@ -26,7 +26,7 @@ from bench.copy_tools import QCOW2, RAW, Ours, Tool, Usage, fetched_from, run, s
 from bench.ratios import Table
 from block_devices import loop_device
 from nginx import nginx
-from snf_image_host.buffers import huge_pages
+from snf_image_host.copying.buffers import huge_pages
 
 SIZE = 2048  # MiB of the sparse image
 _NEEDED = ("qemu-img", "nbdcopy", "bmaptool", "pigz", "zstd", "xz", "curl", "nginx")

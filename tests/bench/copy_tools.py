@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.sampling import Sampler
-from snf_image_host.checksum import Checksum
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import check_fits, copy
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import open_target
 
 DIRECT = "iflag=fullblock oflag=direct conv=notrunc,fsync status=none"
 QEMU_IMG = "qemu-img convert -n -t none -T none -W -m 8 -O raw -f"

@@ -25,9 +25,9 @@ from bench.ratios import Table
 from images.distribution import debian
 from provider import Instance, Provider
 from snf_image_helper_builder import cpio
-from snf_image_host import drives, qemu
-from snf_image_host.floppy import config_floppy
-from snf_image_host.setting_types import Accelerator, ConfigDevice
+from snf_image_host.configuration.setting_types import Accelerator, ConfigDevice
+from snf_image_host.vm import drives, qemu
+from snf_image_host.vm.floppy import config_floppy
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Job, Secrets
 
 PASSWORD = "bench-password"

@@ -46,19 +46,19 @@ from container_images import (
     with_regions,
     with_text,
 )
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import check_fits, copy
 from snf_image_host.decoding import vdi as vdi_module
 from snf_image_host.decoding import vhdx as vhdx_module
 from snf_image_host.decoding import vhdx_regions
 from snf_image_host.decoding import vmdk as vmdk_module
 from snf_image_host.decoding.inspection import INSPECTORS
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.disks.storage import open_for_reading
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.storage import open_for_reading
-from snf_image_host.targets import open_target
 from snf_image_host.transfer import export
 from snf_image_shared.errors import ImageError
 

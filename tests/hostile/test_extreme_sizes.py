@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from block_devices import loop_device
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import PlainImage, check_fits, copy
+from snf_image_host.copying.pipeline import PlainImage, check_fits, copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.sources import open_source
 from snf_image_host.progress import Progress
-from snf_image_host.sources import open_source
-from snf_image_host.targets import EDGE, open_target
 from snf_image_shared.errors import ImageError
 
 MIB = 1 << 20

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from http_server import Answer, Answering, Asked, Document, FtpTroubles, How, ftp_server, http_server
-from snf_image_host.checksum import Checksum
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.pipeline import check_fits, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import check_fits, copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import EDGE, open_target
 from snf_image_shared.errors import ImageError
 from snf_image_shared.process import run
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host import targets
-from snf_image_host.boot_guard import boot_guard
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.pipeline import Terms, check_fits, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import Terms, check_fits, copy
+from snf_image_host.disks import targets
+from snf_image_host.disks.boot_guard import boot_guard
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import EDGE, open_target
 
 MIB = 1 << 20
 SIZE = 48 * MIB

@@ -13,9 +13,9 @@ import pytest
 
 from snf_image_helper_builder.cli import dump_parser, update_parser
 from snf_image_host.config_command import parser as config_parser
-from snf_image_host.inspect_command import parser as inspect_parser
-from snf_image_host.osparams import REGISTRY
-from snf_image_host.settings import setting_fields
+from snf_image_host.configuration.settings import setting_fields
+from snf_image_host.inspection.command import parser as inspect_parser
+from snf_image_host.parameters.osparams import REGISTRY
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = (

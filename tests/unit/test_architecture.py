@@ -146,19 +146,19 @@ def test_the_helper_imports_nothing_that_its_image_lacks(module: Module) -> None
 
 
 def test_asyncio_is_in_two_modules_alone() -> None:
-    assert _importing("asyncio") == {"snf_image_host.helper_vm", "snf_image_host.serial_ports"}
+    assert _importing("asyncio") == {"snf_image_host.vm.helper_vm", "snf_image_host.vm.serial_ports"}
 
 
 def test_programs_are_started_where_it_is_allowed_alone() -> None:
     assert _importing("subprocess") == {
         "snf_image_shared.process",
-        "snf_image_host.connection",  # curl's answer is read while it comes
+        "snf_image_host.downloads.connection",  # curl's answer is read while it comes
         "snf_image_host.monitor",
-        "snf_image_host.decoder_process",  # it talks with us as long as the image is open
-        "snf_image_host.signatures",  # gpgv reads the image from a pipe while it is copied
-        "snf_image_host.running_program",  # what it writes is read while it does
-        "snf_image_host.storage_daemon",  # it serves a disk as long as the run lasts
-        "snf_image_host.image_server",  # it serves an image as long as that is copied
+        "snf_image_host.images.decoder_process",  # it talks with us as long as the image is open
+        "snf_image_host.images.signatures",  # gpgv reads the image from a pipe while it is copied
+        "snf_image_host.images.running_program",  # what it writes is read while it does
+        "snf_image_host.disks.storage_daemon",  # it serves a disk as long as the run lasts
+        "snf_image_host.images.image_server",  # it serves an image as long as that is copied
         "snf_image_helper_builder.debian",  # mmdebstrap runs for minutes and its progress is shown
     }
     assert _using("os.system", "os.popen", "os.spawnv", "os.posix_spawn", "pty.spawn") == set()
@@ -175,7 +175,7 @@ def test_the_environment_and_the_command_line_are_read_at_the_edges_alone() -> N
     edges = {
         "snf_image_host.cli",
         "snf_image_host.ganeti",
-        "snf_image_host.settings",
+        "snf_image_host.configuration.settings",
         "snf_image_helper.__main__",
         "snf_image_helper_builder.cli",
         "snf_image_helper_builder.__main__",

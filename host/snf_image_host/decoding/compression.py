@@ -6,12 +6,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol
 
-from snf_image_host.buffers import BufferRing
+from snf_image_host.copying.buffers import BufferRing
+from snf_image_host.copying.edges import EdgesLast
 from snf_image_host.decoding.content import Tick
 from snf_image_host.decoding.stored import Stored
-from snf_image_host.edges import EdgesLast
-from snf_image_host.formats import HEAD
-from snf_image_host.recipes import check_plain
+from snf_image_host.images.formats import HEAD
+from snf_image_host.images.recipes import check_plain
 from snf_image_shared.errors import ImageError
 
 _WORKERS = 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from snf_image_host.edges import EdgesLast
+from snf_image_host.copying.edges import EdgesLast
 
 Tick = Callable[[int, int], None]  # bytes of the image read, bytes of the disk filled, both from the start
 

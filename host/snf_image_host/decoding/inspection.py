@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from snf_image_host.copying.edges import EdgesLast
 from snf_image_host.decoding.content import Tick
 from snf_image_host.decoding.vdi import inspect_vdi
 from snf_image_host.decoding.vhdx import inspect_vhdx
 from snf_image_host.decoding.vmdk import inspect_vmdk
-from snf_image_host.edges import EdgesLast
 from snf_image_shared.errors import ImageError
 
 INSPECTORS = {"vmdk": inspect_vmdk, "vhdx": inspect_vhdx, "vdi": inspect_vdi}

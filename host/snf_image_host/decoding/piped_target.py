@@ -10,8 +10,8 @@ import os
 import struct
 import threading
 
-from snf_image_host.buffers import CHUNK
-from snf_image_host.targets import Writable
+from snf_image_host.copying.buffers import CHUNK
+from snf_image_host.disks.targets import Writable
 
 HEADER = struct.Struct("<QQ?")  # offset and length in bytes; whether so many bytes follow, else they are zeros
 

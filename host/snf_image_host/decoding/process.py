@@ -16,11 +16,11 @@ import threading
 import time
 from pathlib import Path
 
-from snf_image_host.courtesy import Courtesy
+from snf_image_host.copying.courtesy import Courtesy
+from snf_image_host.copying.edges import EdgesLast
 from snf_image_host.decoding.content import Content
 from snf_image_host.decoding.piped_target import PipedTarget
-from snf_image_host.edges import EdgesLast
-from snf_image_host.targets import EDGE, LocalTarget
+from snf_image_host.disks.targets import EDGE, LocalTarget
 from snf_image_shared.errors import DiskError, ImageError
 
 QCOW2 = "qcow2"

@@ -14,13 +14,13 @@ from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
-from snf_image_host.buffers import CHUNK, BufferRing
+from snf_image_host.copying.buffers import CHUNK, BufferRing
+from snf_image_host.copying.edges import EdgesLast
 from snf_image_host.decoding.clusters import Unpacker, unpacker
 from snf_image_host.decoding.content import Tick
 from snf_image_host.decoding.qcow2_header import DAMAGED, Header, read_header
 from snf_image_host.decoding.qcow2_map import Map, Span
 from snf_image_host.decoding.stored_file import ALIGNMENT, StoredFile
-from snf_image_host.edges import EdgesLast
 from snf_image_shared.errors import ImageError
 
 _PLAIN_WORKERS = 2

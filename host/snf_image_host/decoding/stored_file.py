@@ -8,7 +8,7 @@ import os
 import threading
 
 from snf_image_host import kernel
-from snf_image_host.buffers import CHUNK, huge_pages
+from snf_image_host.copying.buffers import CHUNK, huge_pages
 from snf_image_shared.errors import ImageError
 
 ALIGNMENT = 4096  # offsets, lengths and memory of a direct transfer; covers 512-byte and 4Kn disks

@@ -19,13 +19,13 @@ import pytest
 from block_devices import loop_device
 from image_deployment import MIB, boots, decoders, deploy, make_disk, on_disk
 from qcow2_images import BACKING_FORMAT, COPIED, DATA, DATA_FILE_NAME, L1, Crafted, compressed_entry
-from snf_image_host.courtesy import Courtesy
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.pipeline import Terms, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.courtesy import Courtesy
+from snf_image_host.copying.pipeline import Terms, copy
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import open_target
 from snf_image_shared.errors import ImageError
 
 pytestmark = pytest.mark.root

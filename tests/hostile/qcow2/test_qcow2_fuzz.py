@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qcow2_images import COMPRESSED, COPIED, ZERO, Reader
-from snf_image_host.targets import EDGE
+from snf_image_host.disks.targets import EDGE
 
 MIB = 1 << 20
 SIZE = 2 * MIB + 256 * 1024 - 512 * 7  # of the images' disk: no multiple of any cluster

@@ -15,7 +15,7 @@ from snf_image_helper.tasks.windows import assign_hostname, install_unattend
 from snf_image_helper.windows import time_zones
 from snf_image_helper.windows.computer_names import computer_name
 from snf_image_helper.windows.languages import input_locale, language
-from snf_image_host.windows_timezones import WINDOWS_TIMEZONES
+from snf_image_host.parameters.windows_timezones import WINDOWS_TIMEZONES
 from snf_image_shared.errors import GuestError
 from unit.helper.guest_trees import JOB, perform, put, text
 from unit.helper.unattend_structure import faults, value

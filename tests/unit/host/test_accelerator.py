@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.accelerator import accelerators, kvm_groups, kvm_problem, remember_failure
-from snf_image_host.setting_types import Accelerator
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.setting_types import Accelerator
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.vm.accelerator import accelerators, kvm_groups, kvm_problem, remember_failure
 from snf_image_shared.errors import ConfigurationError
 
 pytestmark = pytest.mark.root

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from snf_image_host.assignments import Assignment, parse_assignments, read_assignments
+from snf_image_host.configuration.assignments import Assignment, parse_assignments, read_assignments
 from snf_image_shared.errors import ConfigurationError
 
 CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("\n\r\t '\"\\$`#~:;é!")

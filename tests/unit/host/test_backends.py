@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.backends import (
+from snf_image_host.configuration.backends import (
     PRIORITY,
     Backend,
     Kind,
@@ -19,8 +19,8 @@ from snf_image_host.backends import (
     read_backends,
     refuse_disabled,
 )
-from snf_image_host.own_programs import os_directory
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.own_programs import os_directory
+from snf_image_host.configuration.settings import Settings
 from snf_image_shared.errors import RequestError
 
 DIRECTORY = "etc/snf-image/backends"

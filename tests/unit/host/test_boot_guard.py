@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.boot_guard import boot_guard
-from snf_image_host.targets import EDGE, open_target
+from snf_image_host.disks.boot_guard import boot_guard
+from snf_image_host.disks.targets import EDGE, open_target
 from snf_image_shared.errors import HelperError
 
 MIB = 1 << 20
@@ -25,12 +25,12 @@ PATIENCE = 120.0
 SCRIPT = """
 import subprocess, sys, time
 from pathlib import Path
-from snf_image_host.boot_guard import boot_guard
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import PlainImage, copy
+from snf_image_host.disks.boot_guard import boot_guard
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.copying.pipeline import PlainImage, copy
 from snf_image_host.progress import Progress
-from snf_image_host.sources import open_source
-from snf_image_host.targets import open_target
+from snf_image_host.images.sources import open_source
+from snf_image_host.disks.targets import open_target
 
 directory, stop = Path(sys.argv[1]), sys.argv[2]
 

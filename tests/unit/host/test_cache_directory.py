@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from small_file_system import small_file_system
-from snf_image_host.cache_directory import Scratch, cache_directory, read_only, unnamed_file
-from snf_image_host.edges import edges_last
+from snf_image_host.copying.edges import edges_last
+from snf_image_host.images.cache_directory import Scratch, cache_directory, read_only, unnamed_file
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError
 
 MIB = 1 << 20

@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from small_file_system import small_file_system
-from snf_image_host.cache import Ordered, cached
-from snf_image_host.cache_index import Entry, dump_entry, load_entry, origin_key
-from snf_image_host.cache_store import cache_store
-from snf_image_host.checksum import Checksum
-from snf_image_host.image_names import WantedImage
-from snf_image_host.integrity import Integrity
-from snf_image_host.origins import OriginKind
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.images.cache import Ordered, cached
+from snf_image_host.images.cache_index import Entry, dump_entry, load_entry, origin_key
+from snf_image_host.images.cache_store import cache_store
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.origins import OriginKind
+from snf_image_host.images.sources import Source
+from snf_image_host.images.streams import Stream
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.sources import Source
-from snf_image_host.streams import Stream
 from snf_image_shared.errors import ImageError
 
 MIB = 1 << 20

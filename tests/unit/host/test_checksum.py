@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snf_image_host.checksum import Checksum, parse_checksums
-from snf_image_host.integrity import InOrder, Integrity
-from snf_image_host.pipeline import PlainImage, copy
+from snf_image_host.copying.pipeline import PlainImage, copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.checksum import Checksum, parse_checksums
+from snf_image_host.images.integrity import InOrder, Integrity
+from snf_image_host.images.sources import open_source
 from snf_image_host.progress import Progress
-from snf_image_host.sources import open_source
-from snf_image_host.targets import EDGE, open_target
 from snf_image_shared.errors import ImageError, RequestError
 
 MIB = 1 << 20

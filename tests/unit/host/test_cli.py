@@ -230,7 +230,8 @@ def test_a_script_that_starts_nothing_loads_no_machinery(tmp_path: Path, command
     (tmp_path / "etc/snf-image/snf-image.conf").write_text("RENAME=no\n")
     before = """
 import atexit
-machinery = {"asyncio", "concurrent.futures", "nbd", "qemu", "snf_image_host.helper_vm", "snf_image_host.storage"}
+ours = {"snf_image_host.vm.helper_vm", "snf_image_host.disks.storage"}
+machinery = {"asyncio", "concurrent.futures", "nbd", "qemu", *ours}
 atexit.register(lambda: print(sorted(machinery & set(sys.modules))))
 """
     done = call(command, tmp_path, *arguments, before=before)
@@ -273,7 +274,7 @@ def test_a_closed_stream_is_told_before_the_disk_is_opened(tmp_path: Path, comma
 def test_a_signal_in_the_middle_of_the_watch_over_the_helper_vm_is_told_in_one_line(tmp_path: Path) -> None:
     before = """
 import asyncio, os, snf_image_host.verify as story
-from snf_image_host.helper_vm import run_to_end
+from snf_image_host.vm.helper_vm import run_to_end
 async def reader():
     await asyncio.sleep(0)
     os.kill(os.getpid(), 15)

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.assignments import parse_assignments
 from snf_image_host.config_command import main, quoted
-from snf_image_host.osparams import SECRET_PARAMETERS
-from snf_image_host.settings import setting_fields
-from snf_image_host.settings_manual import entries, markdown
+from snf_image_host.configuration.assignments import parse_assignments
+from snf_image_host.configuration.settings import setting_fields
+from snf_image_host.configuration.settings_manual import entries, markdown
+from snf_image_host.parameters.osparams import SECRET_PARAMETERS
 
 PROJECT = Path(__file__).resolve().parents[3]
 PROGRAM = f"""

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from http_server import Answer, HttpServer, http_server
-from snf_image_host.config_url import fetched, read_document
+from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
-from snf_image_host.jobs import job_for
-from snf_image_host.osparams import OS_PARAMETERS, os_parameters
-from snf_image_host.settings import Settings
+from snf_image_host.parameters.config_url import fetched, read_document
+from snf_image_host.parameters.osparams import OS_PARAMETERS, os_parameters
+from snf_image_host.vm.jobs import job_for
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Job
 

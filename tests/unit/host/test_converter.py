@@ -22,21 +22,21 @@ import zstandard
 
 from nbd_server import nbd_server
 from processes import children, command_line
-from snf_image_host import image_server
-from snf_image_host.checksum import Checksum
-from snf_image_host.converter import converted
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import Image, Opened, Terms, check_fits, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import Image, Opened, Terms, check_fits, copy
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.disks.storage import open_for_writing
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images import image_server
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.converter import converted
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
+from snf_image_host.images.recipes import Container, Recipe
+from snf_image_host.images.sources import Source, open_source
+from snf_image_host.images.streams import FileStream
 from snf_image_host.progress import Progress
-from snf_image_host.recipes import Container, Recipe
-from snf_image_host.settings import Settings
-from snf_image_host.sources import Source, open_source
-from snf_image_host.storage import open_for_writing
-from snf_image_host.streams import FileStream
-from snf_image_host.targets import open_target
 from snf_image_shared.errors import ImageError
 
 pytestmark = pytest.mark.root
@@ -297,13 +297,13 @@ def test_nothing_is_left_of_a_good_run(directory: Path, settings: Settings) -> N
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from snf_image_host.converter import converted
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import Opened
-from snf_image_host.recipes import Container, Recipe
-from snf_image_host.settings import Settings
-from snf_image_host.sources import open_source
+from snf_image_host.images.converter import converted
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.copying.pipeline import Opened
+from snf_image_host.images.recipes import Container, Recipe
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.images.sources import open_source
 
 directory = Path(sys.argv[1])
 settings = Settings(helper_dir=directory, image_dir=directory, run_dir=directory / "run")

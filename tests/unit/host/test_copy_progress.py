@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.copy_progress import COPY_INTERVAL, Bar, CopyClock, CopyState
+from snf_image_host.copying.figures import COPY_INTERVAL, Bar, CopyClock, CopyState
 
 BYTES = st.integers(0, 1 << 50)
 

@@ -28,19 +28,19 @@ import zstandard
 from image_deployment import MIB, boots, decoders, deploy, make_disk, on_disk
 from nbd_server import nbd_server
 from small_file_system import small_file_system
-from snf_image_host import decoder_process
-from snf_image_host.checksum import Checksum
-from snf_image_host.decoder import decoded
-from snf_image_host.decoder_process import DecoderProcess, Job
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.integrity import Integrity
-from snf_image_host.jail import FIRST_UID
-from snf_image_host.pipeline import Image, Opened, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import Image, Opened, copy
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.disks.storage import open_for_writing
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images import decoder_process
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.decoder import decoded
+from snf_image_host.images.decoder_process import DecoderProcess, Job
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.recipes import Compression, Recipe
 from snf_image_host.progress import Progress
-from snf_image_host.recipes import Compression, Recipe
-from snf_image_host.settings import Settings
-from snf_image_host.storage import open_for_writing
-from snf_image_host.targets import EDGE, open_target
+from snf_image_host.vm.jail import FIRST_UID
 from snf_image_shared.errors import DiskError, ImageError, SnfImageError
 
 pytestmark = pytest.mark.root
@@ -307,10 +307,10 @@ CREATE = """
 import sys, time
 from pathlib import Path
 from unit.host.test_decoder import IMAGE, STORED, opened
-from snf_image_host.boot_guard import boot_guard
-from snf_image_host.pipeline import Terms, copy
+from snf_image_host.disks.boot_guard import boot_guard
+from snf_image_host.copying.pipeline import Terms, copy
 from snf_image_host.progress import Progress
-from snf_image_host.targets import open_target
+from snf_image_host.disks.targets import open_target
 
 def told():
     print(guard.pid, flush=True)

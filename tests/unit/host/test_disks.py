@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.disks import MAX_DISKS, InstanceDisk, Transfer, disks_from_environment
-from snf_image_host.settings import Settings
-from snf_image_host.storage import data_disks, open_disks
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.disks.instance_disks import MAX_DISKS, InstanceDisk, Transfer, disks_from_environment
+from snf_image_host.disks.storage import data_disks, open_disks
 from snf_image_shared.errors import RequestError
 
 

@@ -22,10 +22,10 @@ import pytest
 
 from http_server import Answer, Document, FtpTroubles, How, HttpServer, ftp_server, http_server, self_signed, tunnel
 from nginx import nginx
-from snf_image_host.download import NetworkOrigin, check_url, is_url
-from snf_image_host.download_stream import Download
-from snf_image_host.settings import Settings
-from snf_image_host.validators import Validators
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.downloads.download import NetworkOrigin, check_url, is_url
+from snf_image_host.downloads.download_stream import Download
+from snf_image_host.downloads.validators import Validators
 from snf_image_shared.errors import ConfigurationError, ImageError, RequestError
 
 pytestmark = pytest.mark.root
@@ -209,8 +209,8 @@ def test_a_killed_run_leaves_no_process() -> None:
     script = f"""
 import sys
 sys.path[:0] = [{str(PROJECT / "host")!r}, {str(PROJECT / "shared")!r}]
-from snf_image_host.download import NetworkOrigin
-from snf_image_host.settings import Settings
+from snf_image_host.downloads.download import NetworkOrigin
+from snf_image_host.configuration.settings import Settings
 with NetworkOrigin(sys.argv[1], Settings(image_allow="127.0.0.1")).open() as stream:
     stream.readinto(memoryview(bytearray(1)))
     print("begun", flush=True)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from block_devices import loop_device
-from snf_image_host.buffers import CHUNK, huge_pages
-from snf_image_host.courtesy import Courtesy
-from snf_image_host.edges import EdgesLast, edges_last
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import PlainImage, Terms, copy
+from snf_image_host.copying.buffers import CHUNK, huge_pages
+from snf_image_host.copying.courtesy import Courtesy
+from snf_image_host.copying.edges import EdgesLast, edges_last
+from snf_image_host.copying.pipeline import PlainImage, Terms, copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.sources import open_source
 from snf_image_host.progress import Progress
-from snf_image_host.sources import open_source
-from snf_image_host.targets import EDGE, open_target
 from snf_image_shared.errors import ImageError
 
 MIB = 1 << 20
@@ -145,8 +145,8 @@ def test_a_bandwidth_is_kept_by_all_writers_together(directory: Path, monkeypatc
         nonlocal now
         now += seconds
 
-    monkeypatch.setattr("snf_image_host.courtesy.time.monotonic", lambda: now)
-    monkeypatch.setattr("snf_image_host.courtesy.time.sleep", sleep)
+    monkeypatch.setattr("snf_image_host.copying.courtesy.time.monotonic", lambda: now)
+    monkeypatch.setattr("snf_image_host.copying.courtesy.time.sleep", sleep)
     disk = directory / "disk"
     disk.write_bytes(GARBAGE * (12 * MIB))
     with open_target(disk) as target, edges_last(target, courtesy=Courtesy(bandwidth=2 * MIB)) as edges:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from http_server import Answer, How, HttpServer, ftp_server, http_server, self_signed
 from leaks import sightings
-from snf_image_host.fetch import MAX_REDIRECTS, fetch, parse_url
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.downloads.fetch import MAX_REDIRECTS, fetch, parse_url
 from snf_image_shared.errors import ConfigurationError, RequestError
 
 pytestmark = pytest.mark.root

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.floppy import FLOPPY_SIZE, config_floppy
-from snf_image_host.setting_types import ConfigDevice
+from snf_image_host.configuration.setting_types import ConfigDevice
+from snf_image_host.vm.floppy import FLOPPY_SIZE, config_floppy
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import FLOPPY_LABEL, JOB_FILE
 from snf_image_shared.process import ProcessError

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.checksum import Checksum
-from snf_image_host.disks import MAX_DISKS
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.disks.instance_disks import MAX_DISKS
 from snf_image_host.ganeti import Request
-from snf_image_host.osparams import OS_PARAMETERS, os_parameters
-from snf_image_host.settings import Settings
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.parameters.osparams import OS_PARAMETERS, os_parameters
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, PersonalityFile, Secrets
 

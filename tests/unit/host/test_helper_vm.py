@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from snf_image_host.helper_vm import wait_for_end
+from snf_image_host.vm.helper_vm import wait_for_end
 
 NEVER = 10_000.0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.http_heads import LARGEST_HEAD, BadHeadError, ContentRange, Head, split_head
+from snf_image_host.downloads.http_heads import LARGEST_HEAD, BadHeadError, ContentRange, Head, split_head
 
 pytestmark = pytest.mark.row(57)
 NOW = datetime(2026, 11, 21, 16, 0, 0, tzinfo=UTC)

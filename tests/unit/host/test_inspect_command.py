@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.checksum import parse_checksums
 from snf_image_host.cli import operate
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import opened_image
-from snf_image_host.inspect_command import _disk_of, _judge, asked, parser, run
-from snf_image_host.inspection import InspectedImage, Inspection
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.images.checksum import parse_checksums
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import opened_image
+from snf_image_host.images.sources import Source
+from snf_image_host.inspection.command import _disk_of, _judge, asked, parser, run
+from snf_image_host.inspection.document import InspectedImage, Inspection
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.sources import Source
 from snf_image_shared.errors import ConfigurationError, HelperError, ImageError, RequestError, SnfImageError
 from snf_image_shared.findings import Findings, FoundFileSystem, FoundTable, Plan
 from unit.helper.disk_images import private_mounts, sh

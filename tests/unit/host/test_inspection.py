@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from snf_image_host.inspection import SCHEMA, InspectedImage, Inspection, read_findings
-from snf_image_host.inspection_job import Hardware, inspection_job, request_for
-from snf_image_host.inspection_table import WIDTH, lines, size
-from snf_image_host.schemas import published
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.inspection.document import SCHEMA, InspectedImage, Inspection, read_findings
+from snf_image_host.inspection.job import Hardware, inspection_job, request_for
+from snf_image_host.inspection.table import WIDTH, lines, size
+from snf_image_host.parameters.schemas import published
 from snf_image_shared import codec
 from snf_image_shared.errors import HelperError, RequestError
 from snf_image_shared.findings import (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
-from snf_image_host.instance_networks import with_instance_network
-from snf_image_host.settings import Settings
+from snf_image_host.parameters.instance_networks import with_instance_network
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.checksum import Checksum
-from snf_image_host.edges import EdgesLast
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import Image, Terms, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.edges import EdgesLast
+from snf_image_host.copying.pipeline import Image, Terms, copy
+from snf_image_host.disks.targets import EDGE, Target, open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import EDGE, Target, open_target
 from snf_image_shared.errors import DiskError, ImageError
 
 pytestmark = pytest.mark.root

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.jail import Jail, check_programs
+from snf_image_host.vm.jail import Jail, check_programs
 from snf_image_shared.errors import ConfigurationError
 
 pytestmark = pytest.mark.root
@@ -128,7 +128,7 @@ def test_it_cannot_become_root_again() -> None:
 def test_it_dies_with_the_one_who_started_it() -> None:
     script = (
         f"import sys; sys.path[:0] = {[str(PROJECT / name) for name in ('host', 'shared')]!r}\n"
-        "import subprocess; from snf_image_host.jail import Jail\n"
+        "import subprocess; from snf_image_host.vm.jail import Jail\n"
         "subprocess.run(Jail().argv(['sleep', '600']))"
     )
     starter = subprocess.Popen([sys.executable, "-c", script])
@@ -170,7 +170,7 @@ def test_two_programs_at_once_are_two_users() -> None:
     argv = [
         sys.executable,
         "-c",
-        "import sys; sys.path[:0] = sys.argv[1:]; from snf_image_host.jail import Jail; print(Jail().argv([]))",
+        "import sys; sys.path[:0] = sys.argv[1:]; from snf_image_host.vm.jail import Jail; print(Jail().argv([]))",
     ]
     paths = [str(PROJECT / name) for name in ("host", "shared")]
     one, two = (subprocess.run([*argv, *paths], capture_output=True, text=True, check=True).stdout for _ in range(2))

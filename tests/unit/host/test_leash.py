@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.leash import leash
+from snf_image_host.vm.leash import leash
 
 PROJECT = Path(__file__).resolve().parents[3]
 # A program that asks nobody to be told of its parent's death, as bwrap does not in its first moments.
 HOLDER = f"""
 import os, subprocess, sys
 sys.path[:0] = [{str(PROJECT / "host")!r}, {str(PROJECT / "shared")!r}]
-from snf_image_host.leash import leash
+from snf_image_host.vm.leash import leash
 with leash() as held:
     child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; sleep 600"], pass_fds=[held], start_new_session=True)
     os.write(1, b"%d\\n" % child.pid)  # in one piece: the child writes there, too

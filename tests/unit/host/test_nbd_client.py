@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.nbd_client import ServedDisk, aligned
-from snf_image_host.sources import ALIGNMENT, Extent
+from snf_image_host.disks.nbd_client import ServedDisk, aligned
+from snf_image_host.images.sources import ALIGNMENT, Extent
 from snf_image_shared.errors import ImageError
 
 LENGTHS = st.one_of(st.integers(1, 3 * ALIGNMENT), st.integers(1, 24).map(lambda sectors: 512 * sectors))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from snf_image_helper.network.cards import cards_of
-from snf_image_host.network_document import configured, parse_network
-from snf_image_host.schemas import published
+from snf_image_host.parameters.network_document import configured, parse_network
+from snf_image_host.parameters.schemas import published
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic, Route
 

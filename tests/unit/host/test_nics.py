@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.network_document import MAX_NICS
-from snf_image_host.nics import nics_from_environment
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.parameters.network_document import MAX_NICS
+from snf_image_host.parameters.nics import nics_from_environment
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from snf_image_host.network_document import NETWORK
-from snf_image_host.osparams import OS_PARAMETERS, REGISTRY, os_parameters, parameters_list
-from snf_image_host.schemas import published
-from snf_image_host.settings import Settings
-from snf_image_host.spec import SPEC_DOCUMENT
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.parameters.network_document import NETWORK
+from snf_image_host.parameters.osparams import OS_PARAMETERS, REGISTRY, os_parameters, parameters_list
+from snf_image_host.parameters.schemas import published
+from snf_image_host.parameters.spec import SPEC_DOCUMENT
 
 PROJECT = Path(__file__).resolve().parents[3]
 OLD = (

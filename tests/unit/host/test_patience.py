@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host import patience
-from snf_image_host.patience import Patience
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.downloads import patience
+from snf_image_host.downloads.patience import Patience
 
 MIB = 1 << 20
 

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from block_devices import loop_device
-from snf_image_host.checksum import Checksum
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import PlainImage, check_fits, copy
+from snf_image_host.copying.pipeline import PlainImage, check_fits, copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.sources import open_source
 from snf_image_host.progress import Progress
-from snf_image_host.sources import open_source
-from snf_image_host.targets import EDGE, open_target
 from snf_image_shared.errors import DiskError, ImageError
 
 MIB = 1 << 20
@@ -266,11 +266,11 @@ def test_a_full_file_system_below_the_disk_ends_the_copy(directory: Path, checks
 SCRIPT = """
 import sys
 from pathlib import Path
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import PlainImage, copy
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.copying.pipeline import PlainImage, copy
 from snf_image_host.progress import Progress
-from snf_image_host.sources import open_source
-from snf_image_host.targets import open_target
+from snf_image_host.images.sources import open_source
+from snf_image_host.disks.targets import open_target
 directory = Path(sys.argv[1])
 with Progress.start("inst", "") as progress, open_source("image", directory) as source:
     with open_target(directory / "disk") as target:

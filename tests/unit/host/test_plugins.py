@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import find_origin, open_image
-from snf_image_host.origins import LocalOrigin, Origin, OriginKind
-from snf_image_host.pipeline import check_fits, copy
-from snf_image_host.plugins import ProgramStream
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import check_fits, copy
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import find_origin, open_image
+from snf_image_host.images.origins import LocalOrigin, Origin, OriginKind
+from snf_image_host.images.plugins import ProgramStream
+from snf_image_host.images.streams import read_full
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.streams import read_full
-from snf_image_host.targets import open_target
 from snf_image_host.verify import verify
 from snf_image_shared.errors import ConfigurationError, ImageError, RequestError
 
@@ -341,10 +341,10 @@ DEPLOYMENT = f"""
 import sys
 sys.path[:0] = {[str(PROJECT / "host"), str(PROJECT / "shared")]!r}
 from pathlib import Path
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
 with Progress.start("inst", "") as progress:
     wanted = WantedImage("store://debian", "diskdump")
     with open_image(wanted, Settings.load("", Path(sys.argv[1])), progress):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from http_server import Answer, HttpServer, http_server
-from snf_image_host.config_url import fetched
-from snf_image_host.osparams import os_parameters
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.parameters.config_url import fetched
+from snf_image_host.parameters.osparams import os_parameters
 
 LEVELS = ("default", "main", "variant", "OSP", "document")  # lowest first
 COMBINATIONS = [("default", *found) for size in range(5) for found in combinations(LEVELS[1:], size)]

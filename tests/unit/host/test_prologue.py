@@ -18,24 +18,24 @@ from hypothesis import strategies as st
 from block_devices import loop_device
 from images.inspection import partition_table
 from provider import Instance, Provider
-from snf_image_host.boot_code import BOOT_CODE, LARGEST
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import Image, PlainImage, StreamedImage, check_fits, copy
+from snf_image_host.disks.targets import EDGE, open_target
 from snf_image_host.ganeti import Request
-from snf_image_host.integrity import Integrity
-from snf_image_host.jobs import job_for
-from snf_image_host.pipeline import Image, PlainImage, StreamedImage, check_fits, copy
+from snf_image_host.images.boot_code import BOOT_CODE, LARGEST
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.prologue import boot_record
+from snf_image_host.images.sources import open_source
+from snf_image_host.images.streams import FileStream
 from snf_image_host.progress import Progress
-from snf_image_host.prologue import boot_record
-from snf_image_host.settings import Settings
-from snf_image_host.sources import open_source
-from snf_image_host.streams import FileStream
-from snf_image_host.targets import EDGE, open_target
 from snf_image_host.verify import verify
+from snf_image_host.vm.jobs import job_for
 from snf_image_shared.errors import ImageError, RequestError
 
 MIB = 1 << 20
 TIB = 1 << 40
 GARBAGE = b"\xa5"
-SOURCE = Path(__file__).resolve().parents[3] / "host/snf_image_host/boot_code.s"
+SOURCE = Path(__file__).resolve().parents[3] / "host/snf_image_host/images/boot_code.s"
 # A boot sector that says over the serial port what it was given, in hexadecimal: dl, and of the entry at ds:si the
 # flag and the lower half of its start. Then it ends the machine with the status 3.
 SPEAKER = """

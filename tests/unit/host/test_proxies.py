@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from snf_image_host.proxies import Proxies, literal
+from snf_image_host.downloads.proxies import Proxies, literal
 
 pytestmark = pytest.mark.row(54)
 

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from block_devices import loop_device
 from qcow2_images import COPIED, DATA, Crafted, decode, opened
 from snf_image_host import kernel
-from snf_image_host.buffers import CHUNK, huge_pages
+from snf_image_host.copying.buffers import CHUNK, huge_pages
+from snf_image_host.copying.edges import edges_last
 from snf_image_host.decoding import clusters
 from snf_image_host.decoding.qcow2 import pieces
 from snf_image_host.decoding.qcow2_map import Span
 from snf_image_host.decoding.stored_file import StoredFile
-from snf_image_host.edges import edges_last
-from snf_image_host.targets import open_target
+from snf_image_host.disks.targets import open_target
 from snf_image_shared.errors import ImageError
 
 KIB, MIB = 1 << 10, 1 << 20

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.disks import MAX_DISKS
-from snf_image_host.drives import Drive, RemoteDrive
-from snf_image_host.jail import Jail
-from snf_image_host.qemu import INITRD, KERNEL, PORTS, Machine, arguments
-from snf_image_host.setting_types import Accelerator, ConfigDevice
+from snf_image_host.configuration.setting_types import Accelerator, ConfigDevice
+from snf_image_host.disks.instance_disks import MAX_DISKS
+from snf_image_host.vm.drives import Drive, RemoteDrive
+from snf_image_host.vm.jail import Jail
+from snf_image_host.vm.qemu import INITRD, KERNEL, PORTS, Machine, arguments
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
 
 MACHINE = Machine(

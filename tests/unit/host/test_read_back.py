@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 
 from block_devices import loop_device
 from nbd_server import nbd_server
-from snf_image_host.checksum import Checksum
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.edges import EdgesLast
-from snf_image_host.integrity import Integrity
-from snf_image_host.pipeline import PlainImage, Terms, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.edges import EdgesLast
+from snf_image_host.copying.pipeline import PlainImage, Terms, copy
+from snf_image_host.copying.tally import TALLY_SIZE, Tally, sum_of
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.disks.storage import open_for_writing
+from snf_image_host.disks.targets import EDGE, LocalTarget, Target, open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.sources import open_source
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.sources import open_source
-from snf_image_host.storage import open_for_writing
-from snf_image_host.tally import TALLY_SIZE, Tally, sum_of
-from snf_image_host.targets import EDGE, LocalTarget, Target, open_target
 from snf_image_shared.errors import DiskError, ImageError
 
 MIB = 1 << 20

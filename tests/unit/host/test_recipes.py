@@ -22,10 +22,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.disk_heads import contents, is_partitioned
-from snf_image_host.formats import HEAD, recognise
-from snf_image_host.recipes import Compression, Container, Recipe, check_plain, recipe_for
-from snf_image_host.typed_parameters import FORMATS
+from snf_image_host.images.disk_heads import contents, is_partitioned
+from snf_image_host.images.formats import HEAD, recognise
+from snf_image_host.images.recipes import Compression, Container, Recipe, check_plain, recipe_for
+from snf_image_host.parameters.typed_parameters import FORMATS
 from snf_image_shared.errors import ImageError
 
 DISK = bytes(1 << 20)
@@ -295,7 +295,7 @@ def test_what_is_inside_a_compressed_image_has_to_agree_as_well() -> None:
 
 
 def test_the_decoder_can_look_without_all_that_the_parent_has_loaded() -> None:
-    script = "import sys; import snf_image_host.recipes; sys.exit('pydantic' in sys.modules)"
+    script = "import sys; import snf_image_host.images.recipes; sys.exit('pydantic' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
 
 

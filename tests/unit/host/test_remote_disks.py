@@ -17,21 +17,21 @@ import pytest
 from nbd_server import nbd_server
 from processes import children, command_line
 from provider import GANETI_PATH, Instance, Provider
-from snf_image_host import nbd_client, storage_daemon
-from snf_image_host.boot_guard import boot_guard
-from snf_image_host.buffers import huge_pages
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.integrity import Integrity
-from snf_image_host.jail import Jail
-from snf_image_host.pipeline import PlainImage, check_fits, copy
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.buffers import huge_pages
+from snf_image_host.copying.pipeline import PlainImage, check_fits, copy
+from snf_image_host.disks import nbd_client, storage_daemon
+from snf_image_host.disks.boot_guard import boot_guard
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.disks.remote_disks import RemoteSource, RemoteTarget
+from snf_image_host.disks.storage import kind_of, open_disks, open_for_reading, open_for_writing
+from snf_image_host.disks.targets import EDGE
+from snf_image_host.disks.userspace import parse_uri
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.sources import open_source
 from snf_image_host.progress import Progress
-from snf_image_host.remote_disks import RemoteSource, RemoteTarget
-from snf_image_host.settings import Settings
-from snf_image_host.sources import open_source
-from snf_image_host.storage import kind_of, open_disks, open_for_reading, open_for_writing
-from snf_image_host.targets import EDGE
 from snf_image_host.transfer import export, import_
-from snf_image_host.userspace import parse_uri
+from snf_image_host.vm.jail import Jail
 from snf_image_shared.errors import ConfigurationError, DiskError, HelperError, ImageError
 
 pytestmark = pytest.mark.root
@@ -123,11 +123,11 @@ def test_a_failure_leaves_a_disk_that_does_not_boot(directory: Path, uri: str, s
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from snf_image_host.boot_guard import boot_guard
-from snf_image_host.buffers import huge_pages
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.settings import Settings
-from snf_image_host.storage import open_for_writing
+from snf_image_host.disks.boot_guard import boot_guard
+from snf_image_host.copying.buffers import huge_pages
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.disks.storage import open_for_writing
 
 uri, directory, guarded = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "guarded"
 settings = Settings(helper_dir=directory / "helper", image_dir=directory, run_dir=directory / "run")

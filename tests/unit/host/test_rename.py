@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from provider import PROJECT, Instance
+from snf_image_host.configuration.settings import Settings
 from snf_image_host.rename import RenameRequest
-from snf_image_host.settings import Settings
 from snf_image_shared.job import Action, Job
 from snf_image_shared.properties import Properties
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.serial_ports import (
+from snf_image_host.vm.serial_ports import (
     CONSOLE_LIMIT,
     CONSOLE_LINE,
     EVENT_LIMIT,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_host.settings import Settings
+from snf_image_host.configuration.settings import Settings
 from snf_image_shared.errors import ConfigurationError
 
 MAIN = "etc/snf-image/snf-image.conf"

@@ -12,19 +12,19 @@ import pytest
 from pydantic import ValidationError
 
 from provider import Instance
-from snf_image_host.answer_files import node_answer_file
-from snf_image_host.assignments import parse_assignments
-from snf_image_host.ganeti import Request
-from snf_image_host.jobs import job_for
-from snf_image_host.obsolete import OBSOLETE
-from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS
-from snf_image_host.setting_types import Accelerator, ConfigDevice
-from snf_image_host.settings import (
+from snf_image_host.configuration.assignments import parse_assignments
+from snf_image_host.configuration.obsolete import OBSOLETE
+from snf_image_host.configuration.setting_types import Accelerator, ConfigDevice
+from snf_image_host.configuration.settings import (
     Settings,
     as_written,
     setting_fields,
 )
-from snf_image_host.windows_timezones import WINDOWS_TIMEZONES
+from snf_image_host.ganeti import Request
+from snf_image_host.parameters.answer_files import node_answer_file
+from snf_image_host.parameters.osparams import OS_PARAMETERS, SECRET_PARAMETERS
+from snf_image_host.parameters.windows_timezones import WINDOWS_TIMEZONES
+from snf_image_host.vm.jobs import job_for
 from snf_image_shared.errors import ConfigurationError
 
 MAIN = "etc/snf-image/snf-image.conf"

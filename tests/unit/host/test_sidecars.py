@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.checksum import Checksum
-from snf_image_host.origins import LARGEST_SIDECAR, LocalOrigin, OriginKind
-from snf_image_host.sidecars import ChecksumList, checksum_beside, lists_for, signature_beside, signed_lists
-from snf_image_host.sources import Source
-from snf_image_host.streams import Stream
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.origins import LARGEST_SIDECAR, LocalOrigin, OriginKind
+from snf_image_host.images.sidecars import ChecksumList, checksum_beside, lists_for, signature_beside, signed_lists
+from snf_image_host.images.sources import Source
+from snf_image_host.images.streams import Stream
 from snf_image_shared.errors import ImageError
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from publishers import LONG_AGO, Publisher, publisher
-from snf_image_host.signatures import (
+from snf_image_host.images.signatures import (
     LARGEST_SIGNATURE,
     DetachedSignature,
     Keyring,
@@ -224,7 +224,7 @@ def test_gpgv_does_not_outlive_a_run_that_is_killed(ours: Publisher, tmp_path: P
 import sys
 sys.path[:0] = {[str(PROJECT / name) for name in ("host", "shared")]!r}
 from pathlib import Path
-from snf_image_host.signatures import DetachedSignature, Keyring
+from snf_image_host.images.signatures import DetachedSignature, Keyring
 checked = DetachedSignature("image.sig", Path(sys.argv[1]).read_bytes(), Keyring.read(sys.argv[2]))
 checked.start()
 checked.feed(memoryview(bytes({8 * MIB})))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snf_image_host.buffers import huge_pages
-from snf_image_host.sources import ALIGNMENT, Source, open_device, open_source
-from snf_image_host.targets import open_target
+from snf_image_host.copying.buffers import huge_pages
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images.sources import ALIGNMENT, Source, open_device, open_source
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError
 
 BLOCK = 64 << 10

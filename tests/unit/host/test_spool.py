@@ -18,14 +18,14 @@ import pytest
 
 from http_server import Answer, How, http_server
 from small_file_system import small_file_system
-from snf_image_host.backends import built_in
-from snf_image_host.checksum import parse_checksums
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.pipeline import copy
+from snf_image_host.configuration.backends import built_in
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import copy
+from snf_image_host.disks.targets import open_target
+from snf_image_host.images.checksum import parse_checksums
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
 from snf_image_host.progress import Progress
-from snf_image_host.settings import Settings
-from snf_image_host.targets import open_target
 from snf_image_shared.errors import ConfigurationError, ImageError, SnfImageError
 
 pytestmark = pytest.mark.root

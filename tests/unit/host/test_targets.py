@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from block_devices import loop_device
-from snf_image_host import targets
-from snf_image_host.buffers import huge_pages
-from snf_image_host.disks import InstanceDisk
-from snf_image_host.settings import Settings
-from snf_image_host.storage import open_for_writing
-from snf_image_host.targets import EDGE, LocalTarget, open_target
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.buffers import huge_pages
+from snf_image_host.disks import targets
+from snf_image_host.disks.instance_disks import InstanceDisk
+from snf_image_host.disks.storage import open_for_writing
+from snf_image_host.disks.targets import EDGE, LocalTarget, open_target
 from snf_image_shared.errors import DiskError
 
 MIB = 1 << 20

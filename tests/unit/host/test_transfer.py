@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from block_devices import loop_device
-from snf_image_host.formats import foreign_stream
-from snf_image_host.sources import open_device
-from snf_image_host.targets import EDGE, open_target
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.formats import foreign_stream
+from snf_image_host.images.sources import open_device
 from snf_image_host.transfer import export, import_, import_disk
 from snf_image_shared.errors import DiskError, SnfImageError
 

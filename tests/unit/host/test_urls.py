@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.settings import Settings
-from snf_image_host.urls import Policy, RefusedError, Url, plain
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.downloads.urls import Policy, RefusedError, Url, plain
 
 pytestmark = pytest.mark.row(54, 56)
 USUAL = Policy.of_images(Settings())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.userspace import parse_uri
+from snf_image_host.disks.userspace import parse_uri
 from snf_image_shared.errors import RequestError
 
 CANARY = "Canary-5e1f-key"

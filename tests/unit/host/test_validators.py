@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.http_heads import BadHeadError, Head
-from snf_image_host.validators import ChangedError, Validators
+from snf_image_host.downloads.http_heads import BadHeadError, Head
+from snf_image_host.downloads.validators import ChangedError, Validators
 
 pytestmark = pytest.mark.row(58)
 DATE = "Sat, 21 Nov 2026 16:00:00 GMT"

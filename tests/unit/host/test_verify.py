@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snf_image_host.osparams import OS_PARAMETERS, SECRET_PARAMETERS
-from snf_image_host.typed_parameters import LARGEST_VALUE
+from snf_image_host.parameters.osparams import OS_PARAMETERS, SECRET_PARAMETERS
+from snf_image_host.parameters.typed_parameters import LARGEST_VALUE
 from snf_image_host.verify import verify
 from snf_image_shared.errors import ConfigurationError, RequestError
 

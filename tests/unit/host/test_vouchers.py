@@ -14,16 +14,16 @@ import pytest
 
 from http_server import Answer, Answering, HttpServer, http_server
 from publishers import LONG_AGO, Publisher, publisher
-from snf_image_host.checksum import Checksum
-from snf_image_host.image_names import WantedImage
-from snf_image_host.images import open_image
-from snf_image_host.origins import OriginKind
-from snf_image_host.pipeline import copy
+from snf_image_host.configuration.setting_types import Verify
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import copy
+from snf_image_host.disks.targets import EDGE, open_target
+from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.names import WantedImage
+from snf_image_host.images.opening import open_image
+from snf_image_host.images.origins import OriginKind
+from snf_image_host.images.vouchers import policy_for
 from snf_image_host.progress import Progress
-from snf_image_host.setting_types import Verify
-from snf_image_host.settings import Settings
-from snf_image_host.targets import EDGE, open_target
-from snf_image_host.vouchers import policy_for
 from snf_image_shared.errors import ConfigurationError, ImageError, SnfImageError
 
 MIB = 1 << 20

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a request to the job that the helper gets for it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.ganeti import Request
+from snf_image_host.images.prologue import dump_properties
+from snf_image_host.vm.qemu import disk_serial
+from snf_image_shared.job import JOB_VERSION, Job
+from snf_image_shared.properties import parse_properties
+
+_SEED = 64  # bytes of the host's randomness for the helper
+
+
+def job_for(
+    request: Request, settings: Settings, answer_file: str | None = None, node_answer_file: str | None = None
+) -> Job:
+    """What the helper is told; the answer files are in base64. Pure but for the seed."""
+    return Job(
+        version=JOB_VERSION,
+        instance=request.instance,
+        hostname=request.hostname,
+        image_format=request.image.format,
+        disks=tuple(disk_serial(index) for index in range(len(request.disks))),
+        properties={
+            **parse_properties(settings.default_properties or "{}", "DEFAULT_PROPERTIES"),
+            **dump_properties(request.image.format),
+            **request.properties,
+        },
+        personality=request.personality,
+        nics=request.nics,
+        secrets=replace(request.secrets, answer_file=answer_file, node_answer_file=node_answer_file),
+        windows_timezone=settings.windows_timezone,
+        environment=request.guest_environment,
+        seed=secrets.token_hex(_SEED),
+        cloud_init_debug=settings.cloud_init_debug,
+        debug=settings.helper_debug,
+    )
