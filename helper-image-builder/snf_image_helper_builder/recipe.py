@@ -42,7 +42,8 @@ _REMOVED = """
 # What the VM can meet: disks of every bus QEMU or Xen offers, a floppy, file systems, RAID, LVM, encryption.
 _MODULES_KEPT = """
     kernel/arch kernel/block kernel/crypto kernel/fs kernel/lib kernel/mm kernel/drivers/ata kernel/drivers/block
-    kernel/drivers/cdrom kernel/drivers/char/hw_random kernel/drivers/dax kernel/drivers/firmware kernel/drivers/md
+    kernel/drivers/cdrom kernel/drivers/char/hw_random
+    kernel/drivers/char/virtio_console kernel/drivers/dax kernel/drivers/firmware kernel/drivers/md
     kernel/drivers/message kernel/drivers/nvdimm kernel/drivers/nvme kernel/drivers/scsi kernel/drivers/virtio
     kernel/drivers/xen
 """

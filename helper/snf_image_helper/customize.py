@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from snf_image_helper.cloud_init import seed_orders
+from snf_image_helper.deployment.deploy import deploy
 from snf_image_helper.detection import detect
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.mounting import mounted, refuse_unmountable
@@ -28,10 +29,13 @@ def customize(job: Job, report: Reporter) -> None:
     for warning in job.wishes.odd_flags(FLAGS):
         report.warning(warning)
     unknown_guest(job)  # a word that nobody knows is refused in any case
+    disk = Disk.open(job.disks)
+    if job.deployment:
+        deploy(disk, job.deployment, report)
     if job.wishes.flag(EVERYTHING_EXCLUDED):
         report.warning(f"No task runs: {EVERYTHING_EXCLUDED} is set")
         return
-    customize_disk(Disk.open(job.disks), job, report)
+    customize_disk(disk, job, report)
 
 
 def customize_disk(disk: Disk, job: Job, report: Reporter) -> None:

@@ -26,6 +26,7 @@ from snf_image_host.trace import trace
 from snf_image_host.vm.floppy import config_floppy, device_for
 from snf_image_host.vm.helper_vm import HelperVM, Payload
 from snf_image_host.vm.jobs import job_for
+from snf_image_host.vm.orders import orders_for
 from snf_image_shared.job import JOB_FILE
 
 
@@ -46,21 +47,33 @@ def create(env: Mapping[str, str], root: Path) -> None:
         refuse_disabled(settings.backends, request.image.id, kind_of(request.disks[0]))
         answer_file = _answer_file(request, settings, progress)
         job = job_for(request, settings, answer_file, node_answer_file(settings.unattend))
-        config = {JOB_FILE: job.dump()}
-        device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
         with (
             HelperVM.ready(settings) as helper_vm,
-            open_image(request.image, settings, progress) as image,
+            open_image(request.image, settings, progress) if not request.is_archive else nullcontext() as image,
+            orders_for(request, settings, progress) as orders,
             open_disks(request.disks, settings) as (disk, *others),
         ):
             if image:
                 check_fits(image, disk)
+            job = orders.added_to(job, disk.size)
+            config = {JOB_FILE: job.dump()}
+            device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
             # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
-            with boot_guard(disk) if image else nullcontext() as guard:
-                _fill(image, disk, progress, _terms(settings, guard))
+            with boot_guard(disk) if image or job.deployment else nullcontext() as guard:
+                if job.deployment:
+                    disk.wipe_ends()
+                else:
+                    _fill(image, disk, progress, _terms(settings, guard))
                 with config_floppy(config, helper_vm.config_device) as floppy:
                     progress.info("Starting customization VM...")
-                    payload = Payload((disk, *others), floppy, guard.fd if guard else None, request.hypervisor)
+                    payload = Payload(
+                        (disk, *others),
+                        floppy,
+                        guard.fd if guard else None,
+                        request.hypervisor,
+                        inputs=orders.drives,
+                        patience=orders.patience,
+                    )
                     helper_vm.run(payload, progress)
         progress.info("Image customization finished successfully.")
 

@@ -7,6 +7,7 @@ Source: ganeti-os-interface(7), ganeti lib/backend.py OSEnvironment, and what Ga
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,7 @@ from snf_image_host.parameters.network_document import configured
 from snf_image_host.parameters.nics import nics_from_environment
 from snf_image_host.parameters.osparams import RESET
 from snf_image_host.parameters.typed_parameters import Parameters, read_parameters
+from snf_image_shared.deployment import Form
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Nic, PersonalityFile, Secrets
 
@@ -31,7 +33,8 @@ _MANDATORY = ("IMG_ID", "IMG_FORMAT")
 class Request(BaseModel):
     """What Ganeti asks for, complete and checked as far as it can be without touching network or disk.
 
-    `answer_file_url` is where a Windows answer file is to be had.
+    `answer_file_url` is where a Windows answer file is to be had. `kernel_path` is the kernel that the hypervisor
+    brings. `boot_image` is the dump of /boot, if the image is one; `overlay` and `hooks` are directories of the node.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -47,6 +50,15 @@ class Request(BaseModel):
     secrets: Secrets = Field(default_factory=Secrets, repr=False)
     answer_file_url: str | None = Field(default=None, repr=False)
     guest_environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    kernel_path: str = ""
+    boot_image: WantedImage | None = None
+    overlay: Path | None = None
+    hooks: Path | None = None
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether the image is no disk, so that the helper divides the disk and unpacks it there."""
+        return self.image.format in set(Form)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str], settings: Settings, parameters: Mapping[str, str]) -> Request:
@@ -80,6 +92,7 @@ class Request(BaseModel):
                 "secrets": wanted.secrets,
                 "answer_file_url": wanted.answer_file_url,
                 "guest_environment": _guest_environment(env, wanted),
+                "kernel_path": env.get("INSTANCE_HV_kernel_path", ""),
             }
         )
 

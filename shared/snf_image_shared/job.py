@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from snf_image_shared import codec
+from snf_image_shared.deployment import Deployment, Hooks, Input
 from snf_image_shared.errors import HelperError
 from snf_image_shared.properties import Properties
 
-JOB_VERSION = 4
+JOB_VERSION = 5
 JOB_FILE = "job.json"
 FLOPPY_LABEL = "SNFIMAGE"
 
@@ -23,11 +24,25 @@ class Action(StrEnum):
     """What the helper does: CREATE makes an image the instance's own, RENAME only changes the guest's host name.
 
     INSPECT says what is on the disk, which it may only read, and what a CREATE with the rest of the job would do.
+    EXPORT writes the guest's file systems into the stream, and IMPORT makes them anew from there. SHELL mounts the
+    guest and lets somebody work in it.
     """
 
     CREATE = "create"
     RENAME = "rename"
     INSPECT = "inspect"
+    EXPORT = "export"
+    IMPORT = "import"
+    SHELL = "shell"
+
+
+class Archive(StrEnum):
+    """What an EXPORT writes: instance-image's tar of dumps, a tar of the guest, or the dump of one file system."""
+
+    EXCHANGE = "exchange"
+    TARBALL = "tarball"
+    ROOT_DUMP = "root-dump"
+    BOOT_DUMP = "boot-dump"
 
 
 class Ipv4Method(StrEnum):
@@ -123,6 +138,9 @@ class Job:
     An INSPECT has the first disk alone in its VM, however many are named.
     `hostname` is what the guest is to be called: the instance's name, unless the user gave another. For a RENAME
     `old_hostname` is what it is called if nobody changed it by hand; `image_format` is "" then.
+    With a `deployment` the first disk is empty and becomes the guest's before it is customised. `overlay` is a tar
+    archive of files of the administrator's for the guest, and `hooks` are his programs. `archive` is what an EXPORT
+    writes.
     `windows_timezone` is the node's, as Windows names it. `environment` is what custom tasks see besides the properties
     (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal randomness of the host: what the helper generates must not depend
     on the entropy of a VM a second old.
@@ -139,6 +157,10 @@ class Job:
     personality: tuple[PersonalityFile, ...] = field(default=(), repr=False)
     nics: tuple[Nic, ...] = ()
     secrets: Secrets = field(default_factory=Secrets)
+    deployment: Deployment | None = None
+    overlay: Input | None = None
+    hooks: Hooks | None = None
+    archive: Archive | None = None
     windows_timezone: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     seed: str = field(default="", repr=False)

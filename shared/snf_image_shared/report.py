@@ -13,6 +13,7 @@ from snf_image_shared import codec
 
 RESULT_SUCCESS = "SUCCESS"
 NOT_RENAMED = "The guest is not renamed"  # begins the warning of a rename that has left the guest alone
+STREAM_PORT = "snf-image.stream"  # the virtio port for an archive that goes into the VM, or comes out of it
 MAX_LINE = 16384  # bytes, newline included
 PIECE = 1000  # characters of a document that is sent in pieces, all of them ASCII
 _MAX_TEXT = 2000  # characters; JSON's \uXXXX makes six bytes of one, and astral ones twelve

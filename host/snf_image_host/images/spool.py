@@ -34,6 +34,13 @@ def spooled(opened: Opened, settings: Settings, progress: Progress) -> Iterator[
     if isinstance(opened.content, Source) and opened.recipe.compression is None:
         yield opened
         return
+    with in_scratch(opened, settings, progress) as source:
+        yield replace(opened, content=source, recipe=_recipe(opened, source))
+
+
+@contextmanager
+def in_scratch(opened: Opened, settings: Settings, progress: Progress) -> Iterator[Source]:
+    """The image, decompressed if its recipe says so, as a file without a name; verified. Raises as spooled() does."""
     name = opened.content.name
     path = settings.cache_dir
     with cache_directory(path) as directory, unnamed_file(directory, path) as fd:
@@ -52,7 +59,7 @@ def spooled(opened: Opened, settings: Settings, progress: Progress) -> Iterator[
         opened.integrity.all_fed()
         opened.integrity.check_fetched(name)
         with read_only(fd, name) as source:
-            yield replace(opened, content=source, recipe=_recipe(opened, source))
+            yield source
 
 
 def _check_size(opened: Opened, settings: Settings, free: int, too_large: ImageError) -> None:

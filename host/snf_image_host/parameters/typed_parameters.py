@@ -26,7 +26,7 @@ from snf_image_shared.errors import RequestError
 from snf_image_shared.job import PersonalityFile, Secrets
 from snf_image_shared.properties import merge, parse_properties
 
-FORMATS = ("diskdump", "extdump", "ntfsdump", "qcow2", "vmdk", "vhdx", "vdi", "auto")
+FORMATS = ("diskdump", "extdump", "ntfsdump", "qcow2", "vmdk", "vhdx", "vdi", "auto", "tarball", "dump")
 LARGEST_VALUE = 32 << 20  # characters of one parameter; all of them together must fit on the config device
 _LONGEST_PASSWORD = 511  # bytes: CRYPT_MAX_PASSPHRASE_SIZE of crypt(3), less its NUL
 _LONGEST_HASH = 512  # characters, as the helper takes them

@@ -32,6 +32,7 @@ from snf_image_host.vm.jail import Jail, check_programs
 from snf_image_host.vm.leash import leash
 from snf_image_host.vm.qemu import PORTS, Machine, arguments
 from snf_image_host.vm.serial_ports import Console, Report, Result, drain
+from snf_image_host.vm.stream_port import Stream, StreamPair, carried, stream_pair
 from snf_image_shared import __version__
 from snf_image_shared.errors import ConfigurationError, HelperError
 from snf_image_shared.manifest import CURE
@@ -55,12 +56,17 @@ class Payload:
     """What one run gets: the instance's disks (owned by the caller), the config device, and a descriptor to keep open.
 
     `guard`, if any, is inherited by the VM's processes and used by nobody: its closing tells that they are all gone.
+    `inputs` are files that it reads as disks, in the order of input_serial(). `stream` is what it reads an archive
+    from, or writes one to. `patience` are seconds that it may take longer than a VM that only customises.
     """
 
     disks: tuple[Attachable, ...]
     floppy: Floppy
     guard: int | None
     hypervisor: str
+    inputs: tuple[Drive, ...] = ()
+    stream: Stream | None = None
+    patience: float = 0.0
 
     @property
     def guards(self) -> tuple[int, ...]:
@@ -133,8 +139,8 @@ class HelperVM:
 
     async def _attempt(self, accelerator: Accelerator, payload: Payload, progress: Progress) -> str:
         run = _Run(Console(progress.helper_line), Report(lambda event: _show(event, progress)))
-        with _socket_pairs() as (ours, theirs), leash() as held:
-            machine = self._machine(accelerator, payload, theirs)
+        with _socket_pairs() as (ours, theirs), stream_pair(payload.stream) as pair, leash() as held:
+            machine = self._machine(accelerator, payload, theirs, pair)
             kvm = accelerator is Accelerator.KVM
             jail = Jail(
                 self._settings.helper_user,
@@ -149,15 +155,18 @@ class HelperVM:
             progress.log(f"{_now()} VM START")
             try:
                 async with _process(jail.argv(arguments(machine)), inherited) as process:
-                    for end in theirs:
+                    for end in (*theirs, *(pair.theirs if pair else ())):
                         end.close()
-                    await self._watch(process, run, ours, self._boot_deadline(accelerator), accelerator)
+                    with carried(pair):
+                        await self._watch(process, run, ours, payload.patience, accelerator)
             finally:
                 progress.log(f"{_now()} VM STOP")
         self._judge(run, process.returncode, progress)
         return run.report.findings
 
-    def _machine(self, accelerator: Accelerator, payload: Payload, theirs: tuple[socket.socket, ...]) -> Machine:
+    def _machine(
+        self, accelerator: Accelerator, payload: Payload, theirs: tuple[socket.socket, ...], pair: StreamPair | None
+    ) -> Machine:
         ports = tuple(end.fileno() for end in theirs)
         return Machine(
             program=self._program,
@@ -170,6 +179,8 @@ class HelperVM:
             ports=ports[1:] if self._settings.helper_debug else ports[1 : len(PORTS)],
             monitor=ports[0],
             hypervisor=payload.hypervisor,
+            inputs=payload.inputs,
+            stream=pair.fileno if pair else None,
         )
 
     async def _watch(
@@ -177,13 +188,14 @@ class HelperVM:
         process: asyncio.subprocess.Process,
         run: _Run,
         ours: tuple[socket.socket, ...],
-        boot_deadline: float,
+        patience: float,
         accelerator: Accelerator,
     ) -> None:
         """Read everything until QEMU has ended, or end it at a deadline. Raises HelperError for the deadlines."""
         monitor, console, result, report, debug = ours
         qmp = QMPClient("helper-vm")
-        soft_deadline = self._settings.helper_soft_timeout or SOFT_DEADLINE[accelerator]
+        boot_deadline = self._boot_deadline(accelerator)
+        soft_deadline = (self._settings.helper_soft_timeout or SOFT_DEADLINE[accelerator]) + patience
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(_watch_monitor(qmp, monitor, run))
             readers = [

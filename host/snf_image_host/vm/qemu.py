@@ -14,6 +14,7 @@ from pathlib import Path
 from snf_image_host.configuration.setting_types import Accelerator, ConfigDevice
 from snf_image_host.vm.drives import Drive, RemoteDrive
 from snf_image_shared.manifest import KERNEL_ARGUMENTS
+from snf_image_shared.report import STREAM_PORT
 
 KERNEL, INITRD = "/helper/kernel", "/helper/initrd"
 PORTS = ("console", "result", "report", "debug")
@@ -23,7 +24,10 @@ NBD_EXPORT = "disk"  # the name under which our NBD servers offer their only dis
 
 @dataclass(frozen=True)
 class Machine:
-    """All that the argument list depends on. `ports` are the descriptors of PORTS in order; `memory` in MiB."""
+    """All that the argument list depends on. `ports` are the descriptors of PORTS in order; `memory` in MiB.
+
+    `inputs` are files that the helper reads as disks; `stream` is a socket for bytes in either direction.
+    """
 
     program: tuple[str, ...]
     accelerator: Accelerator
@@ -35,12 +39,16 @@ class Machine:
     ports: tuple[int, ...]
     monitor: int
     hypervisor: str
+    inputs: tuple[Drive, ...] = ()
+    stream: int | None = None
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Everything QEMU has to inherit."""
         disks = [disk.fd for disk in self.disks if isinstance(disk, Drive)]
-        return (self.image.fd, *disks, self.config.fd, *self.ports, self.monitor)
+        stream = () if self.stream is None else (self.stream,)
+        inputs = [each.fd for each in self.inputs]
+        return (self.image.fd, *disks, self.config.fd, *inputs, *self.ports, self.monitor, *stream)
 
     @property
     def sockets(self) -> tuple[Path, ...]:
@@ -51,6 +59,11 @@ class Machine:
 def disk_serial(index: int) -> str:
     """The virtio serial number by which the helper finds the instance's disk `index`."""
     return f"snf-disk-{index}"
+
+
+def input_serial(index: int) -> str:
+    """The virtio serial number by which the helper finds the input `index`."""
+    return f"snf-input-{index}"
 
 
 def arguments(machine: Machine) -> list[str]:
@@ -69,9 +82,14 @@ def arguments(machine: Machine) -> list[str]:
         words += [*_node("config", config_set, machine.config), "-device", "floppy,drive=config,drive-type=144"]
     else:
         words += _virtio("config", config_set, machine.config, CONFIG_SERIAL)
+    for index, each in enumerate(machine.inputs):
+        words += _virtio(f"input{index}", config_set + 1 + index, each, input_serial(index))
     for index, (name, fd) in enumerate(zip(PORTS, machine.ports, strict=False)):
         words += ["-chardev", f"socket,id={name},fd={fd}", "-device", f"isa-serial,chardev={name},index={index}"]
     words += ["-chardev", f"socket,id=monitor,fd={machine.monitor}", "-mon", "chardev=monitor,mode=control"]
+    if machine.stream is not None:
+        words += ["-chardev", f"socket,id=stream,fd={machine.stream}", "-device", "virtio-serial-pci"]
+        words += ["-device", f"virtserialport,chardev=stream,name={STREAM_PORT}"]
     return words
 
 

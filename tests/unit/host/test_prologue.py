@@ -303,6 +303,11 @@ def started(disk: Path, directory: Path, kind: str = "virtio") -> tuple[int, str
     return done.returncode, said.read_text(errors="replace")
 
 
+def spoken(said: str) -> str:
+    """Without the last dots and line ends of the BIOS, which may come in the middle of what it has started."""
+    return said.replace(".", "").replace("\r", "").replace("\n", "")
+
+
 @pytest.fixture(scope="module")
 def speaker(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     directory = tmp_path_factory.mktemp("speaker")
@@ -316,7 +321,7 @@ def test_a_bios_starts_the_boot_sector_of_the_dump(directory: Path, speaker: byt
     disk = make_disk(directory, 4 * MIB)
     deploy(directory, disk, speaker + noise(MIB), img_format)
     status, said = started(disk, directory)
-    assert said.endswith("V80800800"), "the drive, an active entry, its start"
+    assert spoken(said).endswith("V80800800"), "the drive, an active entry, its start"
     assert status == SPOKEN
 
 
@@ -327,7 +332,7 @@ def test_a_bios_without_extensions_starts_it_by_cylinder_head_and_sector(directo
     record = boot_record(0x83, 832, b"abcd")
     disk.write_bytes((record + bytes(MIB - 512) + speaker).ljust(1440 << 10, b"\0"))
     status, said = started(disk, directory, "floppy")
-    assert said.endswith("V00800800")
+    assert spoken(said).endswith("V00800800")
     assert status == SPOKEN
 
 
@@ -366,4 +371,4 @@ def test_the_second_partition_is_started_if_that_is_the_active_one(directory: Pa
     moved = changed(record, {446: b"\0", 462: entry[:8] + struct.pack("<II", 3000, 100)})
     disk = make_disk(directory, 4 * MIB)
     disk.write_bytes((moved + bytes(2999 * 512) + speaker).ljust(4 * MIB, b"\0"))
-    assert started(disk, directory)[1].endswith("V80800BB8")
+    assert spoken(started(disk, directory)[1]).endswith("V80800BB8")
