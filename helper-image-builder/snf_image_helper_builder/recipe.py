@@ -17,7 +17,7 @@ _PACKAGES = """
     python3 python3-serial python3-hivex python3-jinja2 libcrypt1
     util-linux mount fdisk gdisk parted lvm2
     e2fsprogs xfsprogs btrfs-progs f2fs-tools dosfstools mtools ntfs-3g
-    tar dump attr acl zstd xz-utils bzip2
+    tar dump attr acl zstd xz-utils bzip2 lz4
     openssh-client eatmydata libeatmydata1 policycoreutils
 """
 
