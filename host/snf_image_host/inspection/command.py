@@ -33,8 +33,9 @@ from snf_image_host.inspection.job import Hardware, inspection_job, request_for
 from snf_image_host.inspection.table import lines
 from snf_image_host.parameters.config_url import read_document
 from snf_image_host.progress import Progress, printable
+from snf_image_host.vm.deadlines import FAILED
 from snf_image_host.vm.floppy import config_floppy, device_for
-from snf_image_host.vm.helper_vm import FAILED, HelperVM, Payload
+from snf_image_host.vm.helper_vm import HelperVM, Payload
 from snf_image_shared.errors import ConfigurationError, DiskError, HelperError, ImageError, RequestError
 from snf_image_shared.job import JOB_FILE, Job
 

@@ -25,6 +25,7 @@ from snf_image_host.configuration.settings import Settings
 from snf_image_host.programs import qemu_words
 from snf_image_host.progress import Progress
 from snf_image_host.vm.accelerator import KVM_DEVICE, accelerators, kvm_groups, remember_failure
+from snf_image_host.vm.deadlines import BOOT_DEADLINE, FAILED, SOFT_DEADLINE, NeverBootedError, wait_for_end
 from snf_image_host.vm.drives import Attachable, Drive
 from snf_image_host.vm.floppy import Floppy
 from snf_image_host.vm.helper_image import HelperImage, open_helper_image
@@ -38,17 +39,9 @@ from snf_image_shared.errors import ConfigurationError, HelperError
 from snf_image_shared.manifest import CURE
 from snf_image_shared.report import Event, EventKind
 
-FAILED = "Image customization failed."
-LATE = f"{FAILED} Did not finish on time."
-BOOT_DEADLINE = {Accelerator.KVM: 20.0, Accelerator.TCG: 120.0}  # seconds to the first byte on the report port
-SOFT_DEADLINE = {Accelerator.KVM: 120.0, Accelerator.TCG: 900.0}  # seconds for the whole run
 _SHOWN_ERRORS = 3  # of a helper that fails, in the last line; all of them are in the log
 T = TypeVar("T")
 _GUEST_SHUTDOWN = "guest-shutdown"  # QMP's ShutdownCause of a guest that powers itself off
-
-
-class _NeverBootedError(HelperError):
-    """The VM said nothing before the boot deadline: the accelerator may be to blame."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ class HelperVM:
         first, *others = self._accelerators
         try:
             return run_to_end(self._attempt(first, payload, progress))
-        except _NeverBootedError as failure:
+        except NeverBootedError as failure:
             if not others:
                 raise
             progress.warning(f"the helper VM does not start with {first}; trying {others[0]}. {failure}")
@@ -129,7 +122,7 @@ class HelperVM:
         """A second attempt; once it has booted, the first accelerator is not tried again until the node reboots."""
         try:
             found = run_to_end(self._attempt(accelerator, payload, progress))
-        except _NeverBootedError:
+        except NeverBootedError:
             raise
         except HelperError:
             remember_failure(self._settings)
@@ -154,11 +147,11 @@ class HelperVM:
             inherited = (*machine.descriptors, *payload.guards, *jail.descriptors, held)
             progress.log(f"{_now()} VM START")
             try:
-                async with _process(jail.argv(arguments(machine)), inherited) as process:
-                    for end in (*theirs, *(pair.theirs if pair else ())):
-                        end.close()
-                    with carried(pair):
-                        await self._watch(process, run, ours, payload.patience, accelerator)
+                with carried(pair):
+                    async with _process(jail.argv(arguments(machine)), inherited) as process:
+                        for end in (*theirs, *(pair.theirs if pair else ())):
+                            end.close()
+                        await self._watch(process, run, ours, payload, accelerator)
             finally:
                 progress.log(f"{_now()} VM STOP")
         self._judge(run, process.returncode, progress)
@@ -188,14 +181,14 @@ class HelperVM:
         process: asyncio.subprocess.Process,
         run: _Run,
         ours: tuple[socket.socket, ...],
-        patience: float,
+        payload: Payload,
         accelerator: Accelerator,
     ) -> None:
         """Read everything until QEMU has ended, or end it at a deadline. Raises HelperError for the deadlines."""
         monitor, console, result, report, debug = ours
         qmp = QMPClient("helper-vm")
         boot_deadline = self._boot_deadline(accelerator)
-        soft_deadline = (self._settings.helper_soft_timeout or SOFT_DEADLINE[accelerator]) + patience
+        soft_deadline = (self._settings.helper_soft_timeout or SOFT_DEADLINE[accelerator]) + payload.patience
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(_watch_monitor(qmp, monitor, run))
             readers = [
@@ -206,7 +199,7 @@ class HelperVM:
             ]
             shell = group.create_task(_debug_terminal(debug, run.console)) if self._settings.helper_debug else None
             ended = group.create_task(process.wait())
-            late = await wait_for_end(ended, run.report.booted, boot_deadline, soft_deadline)
+            late = await wait_for_end(ended, run.report.booted, boot_deadline, soft_deadline, payload.stream)
             if late:
                 await self._stop(process, qmp)
             await asyncio.gather(*readers)
@@ -235,7 +228,7 @@ class HelperVM:
             )
         booted = run.report.booted.is_set()
         if status or not booted:
-            error = HelperError if booted else _NeverBootedError
+            error = HelperError if booted else NeverBootedError
             raise error(f"{FAILED} {_end_of_qemu(status or 0)}")
         progress.info("Customization VM exited normally.")
         progress.info("Checking customization status...")
@@ -265,26 +258,6 @@ def _tell_of_errors(loop: asyncio.AbstractEventLoop, context: dict[str, object])
     """Tell of what went wrong unseen; the task in which the signal came is not that."""
     if not isinstance(context.get("exception"), SystemExit):
         loop.default_exception_handler(context)
-
-
-async def wait_for_end(
-    ended: asyncio.Task[int], booted: asyncio.Event, boot_deadline: float, soft_deadline: float
-) -> HelperError | None:
-    """Wait for QEMU's end, and return the error to raise when a deadline passes first. Both count from now."""
-    boot = asyncio.create_task(booted.wait())
-    try:
-        async with asyncio.timeout(soft_deadline):
-            if not (await asyncio.wait({ended, boot}, timeout=boot_deadline, return_when=asyncio.FIRST_COMPLETED))[0]:
-                return _NeverBootedError(
-                    f"{LATE} The helper VM said nothing for {boot_deadline:g} seconds; its console is above. "
-                    "Is the node overloaded? HELPER_BOOT_TIMEOUT allows more"
-                )
-            await asyncio.wait({ended})
-            return None
-    except TimeoutError:
-        return HelperError(f"{LATE} It was stopped after {soft_deadline:g} seconds; HELPER_SOFT_TIMEOUT allows more")
-    finally:
-        boot.cancel()
 
 
 def _end_of_qemu(status: int) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from snf_image_host.vm.helper_vm import wait_for_end
+from snf_image_host.vm.deadlines import wait_for_end
+from snf_image_host.vm.stream_port import Stream
+from snf_image_shared.errors import SnfImageError
 
 NEVER = 10_000.0
 
@@ -33,7 +35,9 @@ class _Loop(asyncio.SelectorEventLoop):
         return self.clock.now
 
 
-def waited(boots: float, ends: float, boot_deadline: float, soft_deadline: float) -> tuple[str, float]:
+def waited(
+    boots: float, ends: float, boot_deadline: float, soft_deadline: float, stream: Stream | None = None
+) -> tuple[str, float]:
     """What a VM that boots and ends at these seconds is told, and after how many seconds."""
 
     async def run() -> tuple[str, float]:
@@ -41,7 +45,7 @@ def waited(boots: float, ends: float, boot_deadline: float, soft_deadline: float
         loop = asyncio.get_running_loop()
         loop.call_later(boots, booted.set)
         ended = loop.create_task(asyncio.sleep(ends, 0))
-        late = await wait_for_end(ended, booted, boot_deadline, soft_deadline)
+        late = await wait_for_end(ended, booted, boot_deadline, soft_deadline, stream)
         now = loop.time()
         ended.cancel()
         return str(late or ""), round(now, 3)
@@ -65,3 +69,14 @@ def test_the_soft_deadline_is_for_the_whole_run(times: Mapping[str, float], caus
     assert cause in said
     assert bool(said) == bool(cause)
     assert after == seconds
+
+
+def test_the_time_for_which_the_other_end_of_a_stream_is_waited_for_does_not_count() -> None:
+    said, after = waited(5, NEVER, 20, 100, Stream(_waited=50.0))
+    assert "HELPER_SOFT_TIMEOUT" in said
+    assert after == 150
+
+
+def test_a_stream_that_cannot_be_passed_on_ends_the_wait() -> None:
+    said, after = waited(5, NEVER, 20, 100, Stream(failures=[SnfImageError("nobody reads it")]))
+    assert (said, after) == ("nobody reads it", 5)
