@@ -33,6 +33,7 @@ class Form(StrEnum):
 
 
 FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
+ESP_SIZE = 260  # MiB: FAT32 has 65525 clusters at least, of 4096 bytes each where sectors are so large
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Input:
 class Layout:
     """What the disk is divided into: the root takes what `boot` and `swap` (MiB, 0 for none) leave.
 
-    `has_loader` is whether the guest starts itself; where the hypervisor brings the kernel nothing is installed.
-    `conservative` makes file systems that the kernels and boot loaders of old guests read.
+    `esp` (MiB) is the size of the EFI system partition, which only UEFI has. `has_loader` is whether the guest starts
+    itself; where the hypervisor brings the kernel nothing is installed. `conservative` makes file systems that the
+    kernels and boot loaders of old guests read.
     """
 
     table: TableType = TableType.MSDOS
@@ -60,6 +62,7 @@ class Layout:
     filesystem: str = "ext4"
     boot: int = 0
     swap: int = 0
+    esp: int = ESP_SIZE
     has_loader: bool = True
     conservative: bool = True
 
@@ -79,12 +82,31 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Hooks:
-    """The administrator's hooks: a tar archive of their directory, the names of those that run, in order.
+    """The administrator's programs that change the guest: `names` of those that run, in order, each in `directory`.
 
-    `settings` are what hooks find after sourcing common.sh; `environment` is Ganeti's.
+    The archive is a tar of files of the node under the names they have there: that directory, and what else hooks look
+    for. `settings` are what they find after sourcing common.sh, `environment` is Ganeti's, `timeout` is in seconds and
+    for each. `overlay` is where on the node the job's overlay lies, "" for nowhere.
     """
 
     archive: Input
+    directory: str
     names: tuple[str, ...]
-    settings: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 600.0
+    overlay: str = ""
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """What instance-image's hook cloud-init told the guest's cloud-init: its user and name servers."""
+
+    user: str = ""
+    ssh_key: str = ""
+    disable_root: bool = False
+    ssh_pwauth: bool = False
+    manage_resolv_conf: bool = False
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()

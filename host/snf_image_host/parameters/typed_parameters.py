@@ -18,10 +18,12 @@ from snf_image_host.images.checksum import Checksum, parse_checksums
 from snf_image_host.images.names import DUMPS, NO_IMAGE
 from snf_image_host.parameters.faults import Faults, shown
 from snf_image_host.parameters.hostnames import host_name
+from snf_image_host.parameters.layout import check_layout
 from snf_image_host.parameters.network_document import NetworkDocument, parse_network
 from snf_image_host.parameters.osparams import OS_PARAMETERS
 from snf_image_host.parameters.personality import parse_personality
 from snf_image_host.parameters.spec import spec_members
+from snf_image_shared.deployment import Form
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import PersonalityFile, Secrets
 from snf_image_shared.properties import merge, parse_properties
@@ -88,11 +90,7 @@ def read_parameters(given: Mapping[str, str], settings: Settings, faults: Faults
             product_key=secret("OS_PRODUCT_KEY", _product_key),
         ),
     )
-    if found.checksums and found.image_id == NO_IMAGE:
-        faults.add("img_checksum", "there is no image to check, as img_id is null; leave it out")
-    if found.image_format in DUMPS and found.image_id == NO_IMAGE:
-        text = f"{found.image_format} puts a partition table before an image, and there is none, as img_id is null"
-        faults.add("img_format", f"{text}; give diskdump")
+    _check_together(found, faults)
     return found
 
 
@@ -118,6 +116,16 @@ def _check_passwords(given: Mapping[str, str], settings: Settings, faults: Fault
     preset = [name for name in names if given[name] == settings.parameters.get(name)]
     cure = f"; {preset[0]} is preset by the variant or snf-image.conf" if len(preset) == 1 else ""
     faults.add("img_passwd_hash", f"img_passwd and img_passwd_hash exclude each other, empty or not; give one{cure}")
+
+
+def _check_together(found: Parameters, faults: Faults) -> None:
+    if found.checksums and found.image_id == NO_IMAGE:
+        faults.add("img_checksum", "there is no image to check, as img_id is null; leave it out")
+    if found.image_format in DUMPS and found.image_id == NO_IMAGE:
+        text = f"{found.image_format} puts a partition table before an image, and there is none, as img_id is null"
+        faults.add("img_format", f"{text}; give diskdump")
+    if found.image_format in set(Form):
+        faults.parameter("img_properties", lambda: check_layout(found.properties), None)
 
 
 def _image_id(text: str) -> str:

@@ -162,7 +162,8 @@ def test_a_value_is_shown_cut_and_printable(tmp_path: Path) -> None:
         line
         == r"OS parameter img_format: 'x\x1b[2J\n"
         + "y" * 54
-        + "'... is not one of diskdump, extdump, ntfsdump, qcow2, vmdk, vhdx, vdi, auto; convert the image"
+        + "'... is not one of diskdump, extdump, ntfsdump, qcow2, vmdk, vhdx, vdi, auto, tarball, "
+        + "dump; convert the image"
     )
 
 
@@ -199,6 +200,17 @@ def test_a_variant_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_checksum_beside_no_image_is_refused(tmp_path: Path) -> None:
     (line,) = lines(tmp_path, IMG_ID="null", IMG_CHECKSUM="sha256:" + "a" * 64)
     assert line.startswith("OS parameter img_checksum: there is no image to check")
+
+
+@pytest.mark.parametrize("kind", ["tarball", "dump"])
+def test_a_layout_that_cannot_be_is_refused_for_an_image_that_is_no_disk_alone(tmp_path: Path, kind: str) -> None:
+    wanted = {"IMG_ID": "x.tar", "INST_PROPERTIES": '{"FILESYSTEM": "jfs", "SWAP_SIZE": "1G"}'}
+    assert lines(tmp_path, IMG_FORMAT=kind, **wanted) == (
+        "OS parameter img_properties: property FILESYSTEM: 'jfs' is not one of ext2, ext3, ext4, xfs, btrfs",
+        "OS parameter img_properties: property SWAP_SIZE: '1G' is not a number of MiB (there are 1048576 bytes in one)",
+        "OS parameter img_properties is wrong in 2 places",
+    )
+    verify(osp({**wanted, "IMG_FORMAT": "diskdump"}), tmp_path)
 
 
 def test_a_value_that_is_too_large_is_refused_without_a_look_at_it(tmp_path: Path) -> None:
