@@ -6,12 +6,11 @@ It never logs its arguments, and secrets do not belong in them: they go through 
 
 from __future__ import annotations
 
-import signal
+import os
+import select
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from snf_image_shared.errors import SnfImageError
 
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ERROR_TAIL = 10
+_KEPT = 4 << 20  # bytes of what a program says that may say anything
 
 
 class ProcessError(SnfImageError):
@@ -88,58 +88,53 @@ def run(
         raise ProcessError(program, f"did not finish within {limits.timeout:g} seconds") from error
     finished = Finished(done.returncode, _text(done.stdout or b""), _text(done.stderr))
     if finished.status not in limits.accept:
-        raise ProcessError(program, _outcome(finished.status), finished.stderr or finished.stdout)
+        raise ProcessError(program, outcome(finished.status), finished.stderr or finished.stdout)
     return finished
 
 
-def chain(commands: Sequence[Sequence[str]], stdin: int, limits: Limits) -> None:
-    """Run programs side by side, each with the output of the one before as input; `stdin` is the first one's.
+def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: Limits) -> Finished:
+    """As run(), for a stranger's program: it has nothing to read, and both its outputs are `stdout`, the end of them.
 
-    The last one's standard output goes to `limits.stdout`, or nowhere. The deadline is that of all. Raises ProcessError
-    as run() does, for the first that fails by itself: one that dies of another's end (SIGPIPE) is not to blame.
+    `name` is what messages call it. Who starts it sees to it that nothing of it lives on.
     """
     deadline = time.monotonic() + limits.timeout
-    with ExitStack() as stack:
-        running: list[tuple[str, subprocess.Popen[bytes], tempfile._TemporaryFileWrapper[bytes]]] = []
-        source: int = stdin
-        for number, argv in enumerate(commands):
-            last = number == len(commands) - 1
-            sink = subprocess.PIPE if not last else (subprocess.DEVNULL if limits.stdout is None else limits.stdout)
-            said = stack.enter_context(tempfile.NamedTemporaryFile())
-            child = _started(argv, source, sink, said.fileno(), limits)
-            if number:
-                running[-1][1].stdout.close()  # type: ignore[union-attr]  # the child has it now
-            stack.callback(_kill, child)
-            running.append((Path(argv[0]).name, child, said))
-            source = child.stdout.fileno() if child.stdout else -1
-        for program, child, _ in running:
-            try:
-                child.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired as error:
-                raise ProcessError(program, f"did not finish within {limits.timeout:g} seconds") from error
-        failed = [each for each in running if each[1].returncode not in limits.accept]
-        blamed = [each for each in failed if each[1].returncode != -signal.SIGPIPE] or failed
-        for program, child, said in blamed[:1]:
-            said.seek(0)
-            raise ProcessError(program, _outcome(child.returncode), _text(said.read()))
-
-
-def _started(argv: Sequence[str], stdin: int, stdout: int, stderr: int, limits: Limits) -> subprocess.Popen[bytes]:
-    program = Path(argv[0]).name
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
-            pass_fds=tuple(limits.pass_fds),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"PATH": SEARCH_PATH, "LC_ALL": "C", **env},
         )
-    except FileNotFoundError as error:
-        raise ProcessError(program, "is not installed") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ProcessError(program, f"cannot be started: {reason}") from error
+        raise ProcessError(name, f"cannot be started: {error}") from error
+    with child:
+        try:
+            said = _end_of(child.stdout.fileno() if child.stdout else -1, deadline)
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
+            raise ProcessError(name, f"did not finish within {limits.timeout:g} seconds") from error
+        finally:
+            _kill(child)
+    finished = Finished(child.returncode, _text(said), "")
+    if finished.status not in limits.accept:
+        raise ProcessError(name, outcome(finished.status), finished.stdout)
+    return finished
+
+
+def _end_of(pipe: int, deadline: float) -> bytes:
+    """The last bytes of all that comes. Raises TimeoutError."""
+    said = bytearray()
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([pipe], [], [], left)[0]:
+            raise TimeoutError
+        piece = os.read(pipe, 1 << 16)
+        if not piece:
+            return bytes(said[-_KEPT:])
+        said += piece
+        if len(said) > 2 * _KEPT:
+            del said[:-_KEPT]
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -150,7 +145,8 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
         child.stdout.close()
 
 
-def _outcome(status: int) -> str:
+def outcome(status: int) -> str:
+    """The status of subprocess, which has signals below zero, in words."""
     return f"was killed by signal {-status}" if status < 0 else f"failed with status {status}"
 
 

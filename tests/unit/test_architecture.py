@@ -20,7 +20,14 @@ ROOTS = {
     "snf_image_helper_builder": PROJECT / "helper-image-builder",
 }
 STORIES = frozenset(
-    {"snf_image_host.create", "snf_image_host.rename", "snf_image_host.transfer", "snf_image_host.verify"}
+    {
+        "snf_image_host.create",
+        "snf_image_host.rename",
+        "snf_image_host.transfer",
+        "snf_image_host.verify",
+        "snf_image_host.instance_image.create",
+        "snf_image_host.instance_image.verify",
+    }
 )
 MAX_MODULE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 45, 5
 
@@ -152,6 +159,7 @@ def test_asyncio_is_in_two_modules_alone() -> None:
 def test_programs_are_started_where_it_is_allowed_alone() -> None:
     assert _importing("subprocess") == {
         "snf_image_shared.process",
+        "snf_image_shared.pipeline",  # several that run side by side
         "snf_image_host.downloads.connection",  # curl's answer is read while it comes
         "snf_image_host.monitor",
         "snf_image_host.images.decoder_process",  # it talks with us as long as the image is open
