@@ -12,7 +12,7 @@ from snf_image_helper.bsd import host_names as bsd_names
 from snf_image_helper.detection import detect
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.filesystems import refuse_errors
-from snf_image_helper.disks.volumes import volumes_of
+from snf_image_helper.disks.volumes import refuse_suspended
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
@@ -21,7 +21,6 @@ from snf_image_helper.linux.distros import Distro
 from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.mounting import mounted
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import System
 from snf_image_helper.task import BSD, UNIX, reported
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
@@ -29,7 +28,6 @@ from snf_image_shared.process import ProcessError
 from snf_image_shared.report import NOT_RENAMED
 
 TASK = "AssignHostname"  # so that whoever follows the tasks knows it
-_SUSPENDED = "swsuspend"  # what blkid calls a swap area that holds the memory of a suspended system
 _ROOM = 1000  # characters of a reason; an event holds some more
 # Where the files that tell a name, and what leads to them, may lie besides the root. Nothing else needs a mount.
 _MOUNT_POINTS = frozenset({"/etc", "/usr", "/var", "/var/lib", "/var/lib/cloud"})
@@ -96,19 +94,11 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
         return f"its system is {system.family}, whose name it alone can change (Rename-Computer in its PowerShell)"
     if system.ignition:
         return "its first boot is still to come, and Ignition then calls it as it was deployed"
-    _refuse_suspended(disk, system, report)
+    refuse_suspended(disk, system, report)
     with mounted(disk, system, report, only=_MOUNT_POINTS) as guest, reported(TASK, report):
         for device in guest.mounts.values():
             refuse_errors(device)
         return rename_guest(guest, renaming, report)
-
-
-def _refuse_suspended(disk: Disk, system: System, report: Reporter) -> None:
-    """A system that sleeps on the disk has file systems in its memory, and would write that memory over our changes."""
-    with volumes_of(disk, system, report, read_only=True) as volumes:
-        for device, found in volumes.systems.items():
-            if found.type == _SUSPENDED:
-                raise GuestError(f"it is suspended to {volumes.called(device)}; start it and shut it down")
 
 
 def _exchange(guest: Guest, renaming: Renaming, renamed: dict[str, str], seed: dict[str, cloud_init.Json]) -> None:

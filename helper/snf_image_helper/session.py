@@ -47,6 +47,14 @@ def _story(action: Action) -> Callable[[Job, Reporter], None]:
         from snf_image_helper.inspection import inspect  # noqa: PLC0415
 
         return inspect
+    if action is Action.SHELL:
+        from snf_image_helper.shell import shell  # noqa: PLC0415
+
+        return shell
+    if action is Action.EXPORT:
+        from snf_image_helper.archiving.capturing import capture  # noqa: PLC0415
+
+        return capture
     from snf_image_helper.customize import customize  # noqa: PLC0415
 
     return customize

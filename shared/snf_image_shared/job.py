@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from snf_image_shared import codec
-from snf_image_shared.deployment import Deployment, Hooks, Input
+from snf_image_shared.deployment import CloudConfig, Deployment, Hooks, Input
 from snf_image_shared.errors import HelperError
 from snf_image_shared.properties import Properties
+from snf_image_shared.shell import Shell
 
 JOB_VERSION = 5
 JOB_FILE = "job.json"
@@ -140,7 +141,7 @@ class Job:
     `old_hostname` is what it is called if nobody changed it by hand; `image_format` is "" then.
     With a `deployment` the first disk is empty and becomes the guest's before it is customised. `overlay` is a tar
     archive of files of the administrator's for the guest, and `hooks` are his programs. `archive` is what an EXPORT
-    writes.
+    writes, dumps of it compressed if `compressed` says so. `shell` is what a SHELL runs.
     `windows_timezone` is the node's, as Windows names it. `environment` is what custom tasks see besides the properties
     (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal randomness of the host: what the helper generates must not depend
     on the entropy of a VM a second old.
@@ -160,7 +161,12 @@ class Job:
     deployment: Deployment | None = None
     overlay: Input | None = None
     hooks: Hooks | None = None
+    kept_off: Mapping[str, str] = field(default_factory=dict)
+    cloud_config: CloudConfig | None = None
+    sends_name: bool = False
     archive: Archive | None = None
+    compressed: bool = False
+    shell: Shell | None = None
     windows_timezone: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     seed: str = field(default="", repr=False)

@@ -21,6 +21,7 @@ from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import System, UnknownGuestError
 from snf_image_shared.errors import GuestError
 
+_SUSPENDED = "swsuspend"  # what blkid calls a swap area that holds the memory of a suspended system
 _FIRST_DISK = re.compile(r"/dev/(?:(?:s|v|h|xv)da|nvme0n1p|mmcblk0p)([1-9][0-9]{0,2})")
 _WHOLE_DISK = re.compile(r"/dev/(?:(?:s|v|h|xv)da|nvme0n1|mmcblk0)")
 
@@ -103,6 +104,17 @@ def volumes_of(disk: Disk, system: System, report: Reporter, *, read_only: bool 
     with lvm.active(_groups(members, system, report), read_only=read_only) as logical:
         systems |= probe([item.device for item in logical])
         yield Volumes(disk, systems, _names(places, logical, systems), places)
+
+
+def refuse_suspended(disk: Disk, system: System, report: Reporter) -> None:
+    """A system that sleeps on the disk has file systems in its memory, and would write that memory over our changes.
+
+    Raises GuestError.
+    """
+    with volumes_of(disk, system, report, read_only=True) as volumes:
+        for device, found in volumes.systems.items():
+            if found.type == _SUSPENDED:
+                raise GuestError(f"it is suspended to {volumes.called(device)}; start it and shut it down")
 
 
 def _groups(members: list[str], system: System, report: Reporter) -> tuple[lvm.Group, ...]:

@@ -10,12 +10,21 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Drive:
-    """An open descriptor that QEMU uses as a disk."""
+    """An open descriptor that QEMU uses as a disk.
+
+    With an `overlay`, an empty qcow2 image of the same size, whatever is written goes there, and the disk is only read.
+    """
 
     fd: int
     is_block: bool = False
     writable: bool = False
     direct: bool = False
+    overlay: int | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What QEMU inherits."""
+        return (self.fd,) if self.overlay is None else (self.fd, self.overlay)
 
 
 @dataclass(frozen=True)

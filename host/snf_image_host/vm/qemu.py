@@ -19,6 +19,7 @@ from snf_image_shared.report import STREAM_PORT
 KERNEL, INITRD = "/helper/kernel", "/helper/initrd"
 PORTS = ("console", "result", "report", "debug")
 CONFIG_SERIAL = "snf-config"
+_OVERLAYS = 100  # what is added to the number of a disk's set of descriptors for its overlay's
 NBD_EXPORT = "disk"  # the name under which our NBD servers offer their only disk
 
 
@@ -45,7 +46,7 @@ class Machine:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """Everything QEMU has to inherit."""
-        disks = [disk.fd for disk in self.disks if isinstance(disk, Drive)]
+        disks = [fd for disk in self.disks if isinstance(disk, Drive) for fd in disk.descriptors]
         stream = () if self.stream is None else (self.stream,)
         inputs = [each.fd for each in self.inputs]
         return (self.image.fd, *disks, self.config.fd, *inputs, *self.ports, self.monitor, *stream)
@@ -120,7 +121,20 @@ def _node(name: str, fdset: int, drive: Drive | RemoteDrive) -> list[str]:
         "cache": {"direct": drive.direct, "no-flush": False},
         "locking": "auto" if drive.writable else "off",
     }
-    return ["-add-fd", f"fd={drive.fd},set={fdset}", *_blockdev(name, file, writable=drive.writable)]
+    words = ["-add-fd", f"fd={drive.fd},set={fdset}"]
+    if drive.overlay is None:
+        return [*words, *_blockdev(name, file, writable=drive.writable)]
+    below = f"{name}-below"
+    number = _OVERLAYS + fdset
+    words += [*_blockdev(below, file, writable=False), "-add-fd", f"fd={drive.overlay},set={number}"]
+    return [*words, "-blockdev", json.dumps(_overlay(name, below, number), separators=(",", ":"))]
+
+
+def _overlay(name: str, below: str, fdset: int) -> Mapping[str, object]:
+    """A node in memory: nobody needs it after the run, so nothing is ever flushed."""
+    cache = {"direct": False, "no-flush": True}
+    file = {"driver": "file", "filename": f"/dev/fdset/{fdset}", "cache": cache, "locking": "off"}
+    return {"driver": "qcow2", "node-name": name, "read-only": False, "file": file, "backing": below}
 
 
 def _blockdev(name: str, file: Mapping[str, object], *, writable: bool) -> list[str]:
