@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.disks.instance_disks import InstanceDisk, disks_from_environment
+from snf_image_host.hooks.environment import ganeti_environment
+from snf_image_host.hooks.switches import HookSet, overlay_directory, read_hook_set
 from snf_image_host.images.names import WantedImage
 from snf_image_host.os_interface import check_api_version
 from snf_image_host.parameters.faults import Faults, shown
@@ -25,6 +27,7 @@ from snf_image_host.parameters.typed_parameters import Parameters, read_paramete
 from snf_image_shared.deployment import Form
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Nic, PersonalityFile, Secrets
+from snf_image_shared.properties import Properties
 
 HYPERVISORS = ("kvm", "xen-hvm", "xen-pvm", "fake", "lxc", "chroot")
 _MANDATORY = ("IMG_ID", "IMG_FORMAT")
@@ -34,7 +37,9 @@ class Request(BaseModel):
     """What Ganeti asks for, complete and checked as far as it can be without touching network or disk.
 
     `answer_file_url` is where a Windows answer file is to be had. `kernel_path` is the kernel that the hypervisor
-    brings. `boot_image` is the dump of /boot, if the image is one; `overlay` and `hooks` are directories of the node.
+    brings. `boot_image` is the dump of /boot, if the image is one. `overlay` is a directory of the node that is copied
+    into the guest, `hooks` are programs that change it there, with `hook_settings` in their common.sh. `kept_off` are
+    tasks that the OS definition does without, by name, and why.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -53,7 +58,10 @@ class Request(BaseModel):
     kernel_path: str = ""
     boot_image: WantedImage | None = None
     overlay: Path | None = None
-    hooks: Path | None = None
+    hooks: HookSet | None = None
+    hook_settings: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    hook_environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    kept_off: Mapping[str, str] = Field(default_factory=dict)
 
     @property
     def is_archive(self) -> bool:
@@ -93,8 +101,24 @@ class Request(BaseModel):
                 "answer_file_url": wanted.answer_file_url,
                 "guest_environment": _guest_environment(env, wanted),
                 "kernel_path": env.get("INSTANCE_HV_kernel_path", ""),
+                "overlay": _overlay(wanted, settings),
+                "hooks": read_hook_set(settings.customize_dir, settings.shipped_hooks)
+                if settings.customize_dir
+                else None,
+                "hook_environment": ganeti_environment(env) if settings.customize_dir else {},
             }
         )
+
+
+def _overlay(wanted: Parameters, settings: Settings) -> Path | None:
+    name = Properties(wanted.properties).text("OVERLAY")
+    if not name:
+        return None
+    if settings.overlays_dir is None:
+        raise RequestError(
+            f"property OVERLAY: {shown(name)} asks for an overlay, and OVERLAYS_DIR is not set on this node"
+        )
+    return overlay_directory(settings.overlays_dir, name)
 
 
 def _insist(env: Mapping[str, str], parameters: Mapping[str, str], faults: Faults) -> None:

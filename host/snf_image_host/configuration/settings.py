@@ -36,6 +36,7 @@ from snf_image_host.configuration.setting_types import (
     Timezone,
     Verify,
 )
+from snf_image_host.hooks.switches import Shipped
 from snf_image_host.parameters.osparams import OS_PARAMETERS
 from snf_image_host.parameters.windows_timezones import windows_timezone
 from snf_image_shared.errors import ConfigurationError
@@ -47,7 +48,7 @@ class Settings(BaseModel):
     """The effective settings. Time in seconds, memory in MiB, sizes in bytes.
 
     A field with a description is a setting: the files may give it by its name in upper case. `parameters` are OS
-    parameters preset by the files.
+    parameters preset by the files. With `accept_sha1` a list of SHA-1 beside an image vouches for it as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -253,6 +254,23 @@ class Settings(BaseModel):
         "static, with subnets/SUBNET (NETMASK, GATEWAY, DNS_DOMAIN, DNS_SEARCH, DNS_SERVERS). Without such a file "
         "nothing is different.",
     )
+    customize_dir: Directory | None = Field(
+        default=None,
+        description="Programs of yours that change a guest, run-parts' way and inside the helper VM. Empty: none.",
+    )
+    shipped_hooks: Shipped = Field(
+        default=Shipped.TASKS,
+        description="Who does the work of a hook that ganeti-instance-image ships: tasks (ours), or programs (itself).",
+    )
+    hooks_timeout: Seconds = Field(default=600.0, description="How long one hook may take, in the VM or on the node.")
+    overlays_dir: Directory | None = Field(
+        default=None, description="Directories of files for guests: the property OVERLAY names one. Empty: none."
+    )
+    node_hooks_dir: Directory | None = Field(
+        default=None,
+        description="Programs of yours that run on this node, as root and without a guest in sight: those in its "
+        "directory pre before anything is written, those in post when all is done. Empty: none.",
+    )
     windows_timezone: Timezone = Field(
         default="GMT Standard Time",
         description="The time zone of Windows guests, as Windows names it; upper and lower case are the same. "
@@ -265,6 +283,7 @@ class Settings(BaseModel):
     )
 
     run_dir: Path = Path("/run/snf-image")
+    accept_sha1: bool = False
     parameters: Mapping[str, str] = Field(default_factory=dict, repr=False)
     backends: tuple[Backend, ...] = built_in()
     warnings: tuple[str, ...] = ()
