@@ -14,7 +14,7 @@ from pathlib import Path
 
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import HelperError, SnfImageError
-from snf_image_shared.job import JOB_FILE, Action, Job
+from snf_image_shared.job import JOB_FILE, Action, Archive, Job
 from snf_image_shared.process import SEARCH_PATH, run
 
 CONFIG_OPTION = "snf_image_config="
@@ -33,11 +33,12 @@ def do(job: Job, report: Reporter) -> None:
     """Do the job's story, and return when all of it is written. Raises SnfImageError."""
     _add_entropy(job.seed)
     _link_descriptors()
-    _story(job.action)(job, report)
+    _story(job)(job, report)
     os.sync()
 
 
-def _story(action: Action) -> Callable[[Job, Reporter], None]:
+def _story(job: Job) -> Callable[[Job, Reporter], None]:
+    action = job.action
     # Only what is told is imported: that takes long under emulation, and a rename needs none of the tasks.
     if action is Action.RENAME:
         from snf_image_helper.rename import rename  # noqa: PLC0415
@@ -51,6 +52,14 @@ def _story(action: Action) -> Callable[[Job, Reporter], None]:
         from snf_image_helper.shell import shell  # noqa: PLC0415
 
         return shell
+    if action is Action.EXPORT and job.archive is Archive.EXCHANGE:
+        from snf_image_helper.archiving.export import export  # noqa: PLC0415
+
+        return export
+    if action is Action.IMPORT:
+        from snf_image_helper.archiving.importing import import_  # noqa: PLC0415
+
+        return import_
     if action is Action.EXPORT:
         from snf_image_helper.archiving.capturing import capture  # noqa: PLC0415
 

@@ -18,7 +18,7 @@ from typing import Generic, Never, TypeVar
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import Care, OsFamily, System
 from snf_image_shared.errors import GuestError, SnfImageError
-from snf_image_shared.job import Job
+from snf_image_shared.job import Action, Job
 from snf_image_shared.process import ProcessError
 
 # A task that can do with any disk can do with ours: contravariant, so that Work[Never] stands for a stage of any kind.
@@ -58,6 +58,7 @@ class Task(Generic[Subject]):
     `skip` answers why the job gives this task nothing to do, or None. `excludable` is false for the tasks that
     EXCLUDE_TASK_<NAME> never reached; `resizes` ones also heed EXCLUDE_FILESYSTEMRESIZE_TASKS. `decides` says what it
     only decides when it sees disk or guest, for who reads a plan. It runs where the system takes orders as `care` says.
+    An import of a guest that has lived changes no more than its new disk asks for: those tasks have `on_import`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Task(Generic[Subject]):
     skip: Callable[[Job], str | None] = lambda job: None
     decides: str = ""
     care: Care = Care.TASKS
+    on_import: bool = False
 
     @property
     def exclude_property(self) -> str:
@@ -221,6 +223,8 @@ def _step(task: Task[Subject], job: Job, system: System, *, mounted: bool) -> St
 
 def _alien(task: Task[Subject], job: Job, system: System) -> str | None:
     """Why the task has nothing to do with such a guest."""
+    if job.action is Action.IMPORT and not task.on_import:
+        return "an import leaves the guest as it is"
     if system.family not in task.families:
         return f"not for OSFAMILY {system.family}"
     if task.care is Care.IGNITION and system.care is not Care.IGNITION:

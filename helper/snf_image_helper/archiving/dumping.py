@@ -10,23 +10,24 @@ import os
 import re
 
 from snf_image_shared.errors import GuestError
-from snf_image_shared.process import Limits, run
+from snf_image_shared.pipeline import chain
+from snf_image_shared.process import Limits
 
 _PATIENCE = 30 * 24 * 3600.0  # seconds: the host's deadline is the one that counts
 _BLOCKS = re.compile(r"DUMP: Volume 1 (\d+) blocks ")  # of 1024 bytes
 _NEEDS_RECOVERY, _INCOMPAT_OFFSET = 0x4, 1024 + 0x60  # struct ext4_super_block: s_feature_incompat
 
 
-def dump(device: str, out: int, *, compressed: bool = False) -> None:
+def dump(device: str, out: int) -> None:
     """Write it to the descriptor. Raises ProcessError."""
-    _dump(device, out, compressed=compressed)
+    _dump(device, out)
 
 
 def measure(device: str) -> int:
-    """How many bytes an uncompressed dump has: found by making one for nobody. Raises GuestError, ProcessError."""
+    """How many bytes the dump has: found by making one for nobody. Raises GuestError, ProcessError."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        said = _dump(device, nowhere, compressed=False)
+        said = _dump(device, nowhere)
     finally:
         os.close(nowhere)
     found = _BLOCKS.search(said)
@@ -44,6 +45,12 @@ def has_open_journal(device: str) -> bool:
         os.close(fd)
 
 
-def _dump(device: str, out: int, *, compressed: bool) -> str:
-    zlib = ["-z9"] if compressed else []
-    return run(["dump", "-0", "-q", *zlib, "-f", "-", device], limits=Limits(timeout=_PATIENCE, stdout=out)).stderr
+def _dump(device: str, out: int) -> str:
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # A port may take less at once than it is given, which dump takes for its tape's end.
+        command = ["dump", "-0", "-q", "-f", "-", device]
+        made, _ = chain([command, ["cat"]], nothing, Limits(timeout=_PATIENCE, stdout=out))
+    finally:
+        os.close(nothing)
+    return made.stderr

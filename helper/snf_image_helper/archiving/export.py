@@ -24,14 +24,13 @@ def export(job: Job, report: Reporter) -> None:
     disk = Disk.open(job.disks)
     with opened_stream() as port:
         try:
-            with reported("MeasureFileSystems", report):
-                sources = dump_sources(disk, job, report)
-                members = {device: Member(name, measure(device)) for name, device in sources.items()}
+            sources = dump_sources(disk, job, report)
         except NoDumpsError as reason:
             report.warning(f"The disk is exported whole, as an image: {reason}")
-            report.end_tasks()
             send(port, exchange.NO_DUMPS)
             return
+        with reported("MeasureFileSystems", report):
+            members = {device: Member(name, measure(device)) for name, device in sources.items()}
         for device, member in members.items():
             if has_open_journal(device):
                 report.warning(

@@ -35,7 +35,7 @@ from snf_image_shared.job import Job
 
 
 def import_(job: Job, report: Reporter) -> None:
-    """Fill the first disk from the stream if the job has a deployment, then adapt the guest on it. Raises GuestError."""
+    """Fill the first disk from the stream if the job has a deployment, and adapt the guest on it. Raises GuestError."""
     disk = Disk.open(job.disks)
     if job.deployment:
         with opened_stream() as port:

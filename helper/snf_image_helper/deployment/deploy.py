@@ -6,23 +6,27 @@ After it the disk is one like any other that an image was copied to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from snf_image_helper.deployment.file_systems import make_file_systems
-from snf_image_helper.deployment.fstab_writing import write_fstab
+from snf_image_helper.deployment.furnishing import furnish
 from snf_image_helper.deployment.partitioning import divide
-from snf_image_helper.deployment.tree import mounted_tree
+from snf_image_helper.deployment.tree import Tree, mounted_tree
 from snf_image_helper.deployment.unpacking import unpack
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import reported
 from snf_image_shared.deployment import Deployment
 
+Filling = Callable[[Deployment, Tree, Reporter], None]
 
-def deploy(disk: Disk, deployment: Deployment, report: Reporter) -> None:
-    """Fill the empty first disk. Raises GuestError."""
+
+def deploy(disk: Disk, deployment: Deployment, report: Reporter, fill: Filling = unpack) -> None:
+    """Fill the empty first disk. `fill` unpacks the archive into the new tree. Raises GuestError."""
     with reported("PartitionDisk", report):
         planned = divide(disk, deployment.layout)
     with reported("MakeFileSystems", report):
         made = make_file_systems(disk, deployment.layout, planned)
     with reported("UnpackImage", report), mounted_tree(made) as tree:
-        unpack(deployment, tree, report)
-        write_fstab(tree, deployment.layout, made)
+        fill(deployment, tree, report)
+        furnish(disk, tree, made, report)

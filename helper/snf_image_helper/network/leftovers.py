@@ -7,6 +7,7 @@ of it; the guest makes it anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from snf_image_helper.files.removal import remove_files
@@ -15,7 +16,9 @@ from snf_image_helper.network import networkd, networkmanager
 from snf_image_helper.network.name_servers import BESIDES
 from snf_image_helper.network.rendering import BACKUP, HEADER
 
-UDEV_RULES = "/etc/udev/rules.d/70-persistent-net.rules"
+_UDEV = "/etc/udev/rules.d"
+UDEV_RULES = f"{_UDEV}/70-persistent-net.rules"
+_RULES = re.compile(r"(70-|z[0-9]*_)persistent-net\.rules")  # the latter is what udev before 124 wrote in Debian
 _LEASES = r".*\.leases?6?"
 # Of clients alone: the leases that a DHCP server of the guest has given away lie in the same directories.
 _LEFTOVERS = {
@@ -36,10 +39,12 @@ def forget_leases(guest: Guest) -> int:
 
 def retire_rules(guest: Guest) -> int:
     """Put udev's rules out of the way that tie the names of cards to other cards; how many there were."""
-    if not guest.is_file(UDEV_RULES) or _is_ours(guest, UDEV_RULES):
-        return 0
-    guest.rename(UDEV_RULES, UDEV_RULES + BACKUP)
-    return 1
+    names = sorted(guest.list_directory(_UDEV, missing_ok=True))
+    paths = [f"{_UDEV}/{name}" for name in names if _RULES.fullmatch(name)]
+    found = [path for path in paths if guest.is_file(path) and not _is_ours(guest, path)]
+    for path in found:
+        guest.rename(path, path + BACKUP)
+    return len(found)
 
 
 def withdraw(guest: Guest, written: Collection[str]) -> None:

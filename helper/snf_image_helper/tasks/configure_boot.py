@@ -65,4 +65,5 @@ TASK: Task[Guest] = Task(
     after=(MOUNT_IMAGE, "AddSwap"),
     skip=_skip,
     decides="what is asked for, and a loader that UEFI finds without variables",
+    on_import=True,
 )

@@ -32,4 +32,5 @@ TASK: Task[Guest] = Task(
     after=("FixPartitionTable", MOUNT_IMAGE),
     resizes=True,
     decides="only xfs or btrfs on the last partition, or on the root's volume there",
+    on_import=True,
 )

@@ -68,4 +68,5 @@ TASK: Task[Disk] = Task(
     after=("FixPartitionTable",),
     resizes=True,
     decides="only ext2, ext3, ext4 or f2fs on the last partition, or on the root's volume there",
+    on_import=True,
 )

@@ -84,4 +84,5 @@ TASK: Task[Disk] = Task(
     cloud_init=CloudInit.OFF,
     skip=_skip,
     decides="grows the last partition if the root lies on it, and in a BSD's disklabel the last slice",
+    on_import=True,
 )

@@ -68,4 +68,5 @@ TASK: Task[Guest] = Task(
     after=(MOUNT_IMAGE, "InitializeDatasource"),
     skip=_skip,
     decides="what is there",
+    on_import=True,
 )

@@ -53,4 +53,5 @@ TASK: Task[Guest] = Task(
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "EnforcePersonality", "RunCustomTask"),
     decides="only in guests with SELinux",
+    on_import=True,
 )
