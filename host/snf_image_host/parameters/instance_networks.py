@@ -38,6 +38,16 @@ def with_instance_network(nics: tuple[Nic, ...], instance: str, directory: Path)
     return (_configured(nics[0], (own, file), (subnet, subnet_file)), *nics[1:])
 
 
+def network_files(instance: str, directory: Path) -> tuple[Path, ...]:
+    """The files that say what with_instance_network() reads, as far as they exist. Raises ConfigurationError."""
+    file = directory / "instances" / instance
+    own = _read(file) if _is_name(instance) else None
+    if own is None:
+        return ()
+    subnet = directory / "subnets" / own.get("SUBNET", "").strip("/")
+    return (file, subnet) if subnet.parent.name == "subnets" and subnet.is_file() else (file,)
+
+
 def _is_name(instance: str) -> bool:
     try:
         return bool(instance_name(instance))

@@ -13,8 +13,9 @@ from snf_image_host.images.archives import open_archive
 from snf_image_host.parameters.layout import layout_from
 from snf_image_host.progress import Progress
 from snf_image_host.vm.drives import Drive
+from snf_image_host.vm.hook_orders import cloud_config, hooks_input, overlay_input, sends_name
 from snf_image_host.vm.inputs import Inputs
-from snf_image_shared.deployment import Deployment, Form, Hooks, Input
+from snf_image_shared.deployment import CloudConfig, Deployment, Form, Hooks, Input
 from snf_image_shared.job import Job
 from snf_image_shared.layouts import partitions
 
@@ -31,6 +32,7 @@ class Orders:
     boot: Input | None = None
     overlay: Input | None = None
     hooks: Hooks | None = None
+    cloud_config: CloudConfig | None = None
 
     @property
     def drives(self) -> tuple[Drive, ...]:
@@ -39,8 +41,8 @@ class Orders:
 
     @property
     def patience(self) -> float:
-        """Seconds that reading all of it may take."""
-        return self.inputs.size / _SLOWEST
+        """Seconds that reading all of it may take, and the hooks."""
+        return self.inputs.size / _SLOWEST + (len(self.hooks.names) * self.hooks.timeout if self.hooks else 0.0)
 
     def added_to(self, job: Job, size: int) -> Job:
         """The job with all this in it, for a disk of `size` bytes. Raises RequestError, or DiskError: too small."""
@@ -49,7 +51,15 @@ class Orders:
             layout = layout_from(job.properties, size, self.request.kernel_path)
             partitions(layout, size)
             deployment = Deployment(Form(self.request.image.format), layout, self.root, self.boot)
-        return replace(job, deployment=deployment, overlay=self.overlay, hooks=self.hooks)
+        return replace(
+            job,
+            deployment=deployment,
+            overlay=self.overlay,
+            hooks=self.hooks,
+            kept_off=self.request.kept_off,
+            cloud_config=self.cloud_config,
+            sends_name=sends_name(self.request),
+        )
 
 
 @contextmanager
@@ -64,4 +74,9 @@ def orders_for(request: Request, settings: Settings, progress: Progress) -> Iter
         if request.boot_image:
             source = stack.enter_context(open_archive(request.boot_image, settings, progress))
             orders = replace(orders, boot=inputs.add("the dump of /boot", source.fd))
-        yield orders
+        yield replace(
+            orders,
+            overlay=overlay_input(request, inputs, stack),
+            hooks=hooks_input(request, settings, inputs, stack),
+            cloud_config=cloud_config(request),
+        )

@@ -28,7 +28,7 @@ _SPECIAL = {stat.S_IFBLK: "a block device", stat.S_IFCHR: "a device", stat.S_IFI
 
 @dataclass
 class Archive:
-    """An archive in the making, for packed(). All of it raises ConfigurationError, which names the file and the cure."""
+    """An archive in the making, for packed(). All of it raises ConfigurationError, naming file and cure."""
 
     tar: tarfile.TarFile
     count: int = 0
