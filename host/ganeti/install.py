@@ -24,6 +24,7 @@ sys.path.insert(0, str(PROJECT / "helper-image-builder"))
 
 from snf_image_helper_builder.replacement import locked, remove_stale, replacement  # noqa: E402
 
+IMAGE_DIRECTORIES = ("hooks", "variants", "networks/subnets", "networks/instances", "overlays")
 SCRIPTS = ("create", "import", "export", "rename", "verify")
 SOURCES = ("host", "helper", "shared", "helper-image-builder")
 DESCRIPTION = ("pyproject.toml", "README.md", "LICENSE")
@@ -31,11 +32,15 @@ DESCRIPTION = ("pyproject.toml", "README.md", "LICENSE")
 
 @dataclass(frozen=True)
 class Places:
-    """Directories as they are below DESTDIR now; `prefix` and `etc` as they will be on the node, e.g. /usr and /etc."""
+    """Directories as they are below DESTDIR now; `prefix` and `etc` as they will be on the node, e.g. /usr and /etc.
+
+    With `takes_over` the settings of `image` are put beside those that ganeti-instance-image has left.
+    """
 
     destdir: Path
     prefix: Path
     etc: Path
+    takes_over: bool = True
 
     def below(self, path: Path) -> Path:
         """Where `path` of the node is written now."""
@@ -65,13 +70,17 @@ def main() -> None:
     parser.add_argument("--prefix", default="/usr")
     parser.add_argument("--sysconfdir", default="/etc")
     parser.add_argument("--without-requirements", action="store_true", help="install our own code alone, without pip")
+    parser.add_argument(
+        "--templates-alone", action="store_true", help="leave the settings of the OS definition image to a postinst"
+    )
     options = parser.parse_args()
     prefix, etc = Path(options.prefix), Path(options.sysconfdir)
     if not prefix.is_absolute() or not etc.is_absolute():
         parser.error("PREFIX and SYSCONFDIR must be absolute paths; use DESTDIR to install somewhere else")
-    places = Places(Path(options.destdir or "/").resolve(), prefix, etc)
+    places = Places(Path(options.destdir or "/").resolve(), prefix, etc, not options.templates_alone)
     install_library(places, requirements=not options.without_requirements)
-    install_os_definition(places)
+    install_os_definitions(places)
+    install_commands(places)
     install_settings(places)
     install_manual(places)
     print(f"Installed below {places.below(prefix)} and {places.below(etc)}.")
@@ -95,18 +104,25 @@ def install_library(places: Places, *, requirements: bool) -> None:
                     shutil.copytree(project / name, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ganeti"))
 
 
-def install_os_definition(places: Places) -> None:
-    """The directory that Ganeti reads, and the administrator's commands."""
-    directory = places.prefix / "share/ganeti/os/snf-image"
-    for name in SCRIPTS:
-        _script(places, directory / name, Start("snf_image_host.cli", f'"{name}", ROOT'))
-    for name in ("ganeti_api_version", "parameters.list"):
-        _copy(HERE / name, places.below(directory / name))
-    variants = places.etc / "ganeti/snf-image/variants.list"
-    # Relative, so that it also holds below DESTDIR.
-    up = Path(*[".."] * (len(directory.parts) - 1))
-    with _in_one_step(places.below(directory / "variants.list")) as link:
-        link.symlink_to(up / variants.relative_to("/"))
+def install_os_definitions(places: Places) -> None:
+    """The two directories that Ganeti reads."""
+    for definition, version, variants in (
+        ("snf-image", "ganeti_api_version", "ganeti/snf-image/variants.list"),
+        ("image", "image/ganeti_api_version", "ganeti/instance-image/variants.list"),
+    ):
+        directory = places.prefix / "share/ganeti/os" / definition
+        for name in SCRIPTS:
+            _script(places, directory / name, Start("snf_image_host.cli", f'"{name}", ROOT, "{definition}"'))
+        _copy(HERE / version, places.below(directory / "ganeti_api_version"))
+        _copy(HERE / "parameters.list", places.below(directory / "parameters.list"))
+        # Relative, so that it also holds below DESTDIR.
+        up = Path(*[".."] * (len(directory.parts) - 1))
+        with _in_one_step(places.below(directory / "variants.list")) as link:
+            link.symlink_to(up / (places.etc / variants).relative_to("/"))
+
+
+def install_commands(places: Places) -> None:
+    """The administrator's commands."""
     for name, function in (("snf-image-update-helper", "main"), ("snf-image-dump-helper", "dump_main")):
         command = places.prefix / "sbin" / name
         _script(places, command, Start("snf_image_helper_builder.cli", function, "helper-command.in"))
@@ -118,15 +134,26 @@ def install_os_definition(places: Places) -> None:
 
 
 def install_settings(places: Places) -> None:
-    """Settings and variants; what the administrator has already stays."""
+    """Settings and variants; what the administrator has already stays, ganeti-instance-image's included."""
     for source, target in (
         ("snf-image.conf", "snf-image/snf-image.conf"),
         ("variants.list", "ganeti/snf-image/variants.list"),
         ("default.conf", "ganeti/snf-image/variants/default.conf"),
     ):
-        path = places.below(places.etc / target)
-        if not path.exists():
-            _copy(HERE / source, path)
+        _offer(HERE / source, places.below(places.etc / target))
+    templates = places.prefix / "share/snf-image/instance-image"
+    for template in sorted(path for path in (HERE / "image/etc").rglob("*") if path.is_file()):
+        name = template.relative_to(HERE / "image/etc")
+        _copy(template, places.below(templates / name))
+        if places.takes_over:
+            _offer(template, places.below(places.etc / name))
+    for name in IMAGE_DIRECTORIES:
+        places.below(places.etc / "ganeti/instance-image" / name).mkdir(parents=True, exist_ok=True)
+
+
+def _offer(source: Path, target: Path) -> None:
+    if not target.exists():
+        _copy(source, target)
 
 
 def install_manual(places: Places) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from snf_image_host.definitions import Definition
 from snf_image_host.kernel import forget_environment
 from snf_image_host.progress import printable
 from snf_image_shared.errors import RequestError, SnfImageError
@@ -29,7 +30,7 @@ _STDERR = 2
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-def main(command: str, root: Path, argv: list[str] | None = None) -> int:
+def main(command: str, root: Path, definition: str = Definition.SNF_IMAGE, argv: list[str] | None = None) -> int:
     """Run one OS script to its exit code: 0, or the one of the error's class, or 128 + the signal that ended it."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments in (["-h"], ["--help"]):
@@ -44,7 +45,8 @@ def main(command: str, root: Path, argv: list[str] | None = None) -> int:
     env = dict(os.environ)
     os.environ.clear()
     forget_environment()
-    return _ended(command, lambda: _script(command)(env, root))
+    wanted = Definition(definition)
+    return _ended(command, lambda: _script(command, wanted)(wanted.in_newest_version(env), root))
 
 
 def operate(command: str, root: Path, argv: list[str] | None = None) -> int:
@@ -77,8 +79,24 @@ def _ended(command: str, work: Callable[[], None]) -> int:
     return 0
 
 
-def _script(command: str) -> Callable[[Mapping[str, str], Path], None]:
+def _script(command: str, definition: Definition) -> Callable[[Mapping[str, str], Path], None]:
     """Each story is imported when it is wanted: verify needs none of the machinery of create."""
+    match command, definition:
+        case "create", Definition.IMAGE:
+            from snf_image_host.instance_image import create as image_create  # noqa: PLC0415
+
+            return image_create.create
+        case "verify", Definition.IMAGE:
+            from snf_image_host.instance_image import verify as image_verify  # noqa: PLC0415
+
+            return image_verify.verify
+        case _, Definition.SNF_IMAGE:
+            return _own_script(command)
+        case _:
+            raise RequestError(f"{command} is not there for the OS definition {definition}")
+
+
+def _own_script(command: str) -> Callable[[Mapping[str, str], Path], None]:
     match command:
         case "create":
             from snf_image_host.create import create  # noqa: PLC0415

@@ -1,33 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The story of create: request -> documents -> image -> disk -> floppy -> helper VM -> done."""
+"""The story of create: environment and files -> settings -> OS parameters -> request -> its deployment."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
-from snf_image_host.configuration.backends import refuse_disabled
-from snf_image_host.configuration.settings import Settings, survey
-from snf_image_host.copying.courtesy import Courtesy
-from snf_image_host.copying.pipeline import Image, Terms, check_fits, copy
-from snf_image_host.disks.boot_guard import BootGuard, boot_guard
-from snf_image_host.disks.storage import data_disks, kind_of, open_disks
-from snf_image_host.disks.targets import Target
-from snf_image_host.downloads.fetch import fetch, parse_url
+from snf_image_host.configuration.settings import survey
+from snf_image_host.deploy import deploy
+from snf_image_host.disks.storage import data_disks
 from snf_image_host.ganeti import Request
-from snf_image_host.images.opening import open_image
-from snf_image_host.parameters.answer_files import node_answer_file
-from snf_image_host.parameters.config_url import fetched
-from snf_image_host.parameters.osparams import os_parameters
+from snf_image_host.parameters.config_url import all_parameters
 from snf_image_host.progress import Progress
 from snf_image_host.trace import trace
-from snf_image_host.vm.floppy import config_floppy, device_for
-from snf_image_host.vm.helper_vm import HelperVM, Payload
-from snf_image_host.vm.jobs import job_for
-from snf_image_host.vm.orders import orders_for
-from snf_image_shared.job import JOB_FILE
 
 
 def create(env: Mapping[str, str], root: Path) -> None:
@@ -40,70 +25,8 @@ def create(env: Mapping[str, str], root: Path) -> None:
         settings = files.checked()
         for warning in settings.warnings:
             progress.warning(warning)
-        parameters = _parameters(env, settings, progress)
+        parameters = all_parameters(env, settings, progress)
         request = Request.from_environment(env, settings, parameters)
         request = request.model_copy(update={"disks": data_disks(request.disks)})
         trace(settings, parameters, request, progress)
-        refuse_disabled(settings.backends, request.image.id, kind_of(request.disks[0]))
-        answer_file = _answer_file(request, settings, progress)
-        job = job_for(request, settings, answer_file, node_answer_file(settings.unattend))
-        with (
-            HelperVM.ready(settings) as helper_vm,
-            open_image(request.image, settings, progress) if not request.is_archive else nullcontext() as image,
-            orders_for(request, settings, progress) as orders,
-            open_disks(request.disks, settings) as (disk, *others),
-        ):
-            if image:
-                check_fits(image, disk)
-            job = orders.added_to(job, disk.size)
-            config = {JOB_FILE: job.dump()}
-            device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
-            # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
-            with boot_guard(disk) if image or job.deployment else nullcontext() as guard:
-                if job.deployment:
-                    disk.wipe_ends()
-                else:
-                    _fill(image, disk, progress, _terms(settings, guard))
-                with config_floppy(config, helper_vm.config_device) as floppy:
-                    progress.info("Starting customization VM...")
-                    payload = Payload(
-                        (disk, *others),
-                        floppy,
-                        guard.fd if guard else None,
-                        request.hypervisor,
-                        inputs=orders.drives,
-                        patience=orders.patience,
-                    )
-                    helper_vm.run(payload, progress)
-        progress.info("Image customization finished successfully.")
-
-
-def _parameters(env: Mapping[str, str], settings: Settings, progress: Progress) -> dict[str, str]:
-    """All OS parameters by upper-case name, those of config_url included."""
-    given = os_parameters(env, settings)
-    if url := given.get("CONFIG_URL"):
-        progress.log(f"Fetching the configuration from {parse_url(url, 'config_url', settings)}...")
-    return fetched(given, settings)
-
-
-def _answer_file(request: Request, settings: Settings, progress: Progress) -> str | None:
-    """The Windows answer file in base64, if there is to be one."""
-    if not request.answer_file_url:
-        return None
-    url = parse_url(request.answer_file_url, "os_answer_file", settings)
-    progress.log(f"Fetching the answer file from {url}...")
-    return base64.b64encode(fetch(url.text, "os_answer_file", settings)).decode()
-
-
-def _terms(settings: Settings, guard: BootGuard | None) -> Terms:
-    courtesy = Courtesy(settings.copy_bandwidth << 20, settings.copy_idle)
-    return Terms(guard.fd if guard else None, courtesy, settings.clear_disk, settings.copy_verify)
-
-
-def _fill(image: Image | None, disk: Target, progress: Progress, terms: Terms) -> None:
-    progress.info("Starting image copy...")
-    if image:
-        copy(image, disk, progress, terms)
-    else:
-        progress.copy_finished(0)
-    progress.info("Image copy finished.")
+        deploy(request, settings, progress)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Shell-style configuration files (KEY=value) read as data: nothing in them is ever executed or expanded.
+"""Shell-style configuration files (KEY=value) read as data: nothing in them is ever executed.
 
 Understands what such files have always held, and what bash's `set` prints: comments, `export`, 'single', "double" and
-$'ANSI-C' quotes, backslashes, and values over several lines. Everything else is an error that names file and line.
+$'ANSI-C' quotes, backslashes, and values over several lines. Where the reader gives variables, $NAME and ${NAME} stand
+for those and for what the file has assigned before. Everything else is an error that names file and line.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,9 @@ _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _ANSI = re.compile(r"\$'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_IN_DOUBLE = re.compile(r"\\(.)|[$`]", re.DOTALL)
+_REFERENCE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
+_IN_DOUBLE = re.compile(rf"\\(?P<escaped>.)|(?P<reference>{_REFERENCE.pattern})|[$`]", re.DOTALL | re.ASCII)
+_EXPORT = re.compile(r"export(?:[ \t]+[A-Za-z_][A-Za-z0-9_]*)+[ \t]*(?=[\n;#]|\Z);?")
 _IN_ANSI = re.compile(
     r"(?P<text>[^\\]+)|\\(?:x(?P<hex>[0-9A-Fa-f]{1,2})|(?P<octal>[0-7]{1,3})|"
     r"u(?P<short>[0-9A-Fa-f]{1,4})|U(?P<long>[0-9A-Fa-f]{1,8})|(?P<letter>.))",
@@ -39,10 +43,13 @@ class Assignment:
     line: int
 
 
-def read_assignments(path: Path, found: list[Assignment] | None = None) -> tuple[Assignment, ...]:
+def read_assignments(
+    path: Path, found: list[Assignment] | None = None, variables: Mapping[str, str] | None = None
+) -> tuple[Assignment, ...]:
     """All of the file, in its order. Raises ConfigurationError, or FileNotFoundError for the caller.
 
-    `found` gets what stands before a fault.
+    `found` gets what stands before a fault. `variables` are what the file may refer to beside what it assigns itself;
+    without them every reference is a fault.
     """
     try:
         with path.open("rb") as file:
@@ -53,12 +60,14 @@ def read_assignments(path: Path, found: list[Assignment] | None = None) -> tuple
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > _MAX_SIZE:
         raise ConfigurationError(f"{path}: larger than {_MAX_SIZE} bytes; is this a configuration file?")
-    return parse_assignments(content.decode("utf-8", "surrogateescape"), str(path), found)
+    return parse_assignments(content.decode("utf-8", "surrogateescape"), str(path), found, variables)
 
 
-def parse_assignments(text: str, name: str, found: list[Assignment] | None = None) -> tuple[Assignment, ...]:
+def parse_assignments(
+    text: str, name: str, found: list[Assignment] | None = None, variables: Mapping[str, str] | None = None
+) -> tuple[Assignment, ...]:
     """As read_assignments(), from text; `name` stands for the file in messages."""
-    return _Parser(text, name, found=[] if found is None else found).parse()
+    return _Parser(text, name, found=[] if found is None else found, variables=variables).parse()
 
 
 @dataclass
@@ -69,6 +78,8 @@ class _Parser:
     counted: int = 0
     line: int = 1
     found: list[Assignment] = field(default_factory=list)
+    variables: Mapping[str, str] | None = None
+    assigned: dict[str, str] = field(default_factory=dict)
 
     def parse(self) -> tuple[Assignment, ...]:
         while True:
@@ -76,6 +87,9 @@ class _Parser:
             if self.position == len(self.text):
                 return tuple(self.found)
             line = self._line()
+            if self.variables is not None and (exported := _EXPORT.match(self.text, self.position)):
+                self.position = exported.end()
+                continue
             found = _NAME.match(self.text, self.position)
             if not found:
                 # The line itself is not shown, here as below: it may hold a password.
@@ -85,6 +99,7 @@ class _Parser:
             if "\0" in value:
                 raise self._error(f"{found[1]} contains a NUL character; remove it")
             self.found.append(Assignment(found[1], value, line))
+            self.assigned[found[1]] = value
 
     def _value(self, key: str) -> str:
         start, parts = self.position, list[str]()
@@ -103,6 +118,8 @@ class _Parser:
                 parts.append(b"".join(pieces).decode("utf-8", "surrogateescape"))
             elif found := _ESCAPED.match(self.text, self.position):
                 parts.append("" if found[1] == "\n" else found[1])
+            elif self.variables is not None and (found := _REFERENCE.match(self.text, self.position)):
+                parts.append(self._referred(found))
             else:
                 break
             self.position = found.end()
@@ -110,11 +127,22 @@ class _Parser:
         return "".join(parts)
 
     def _in_double(self, found: re.Match[str]) -> str:
-        if found[1] is None:
-            raise self._error(f"{found[0]!r} inside double quotes would run or expand something; use single quotes")
-        if found[1] == "\n":
+        if self.variables is not None and found["reference"]:
+            return self._referred(_REFERENCE.fullmatch(found[0]) or found)
+        if found["escaped"] is None:
+            what = found[0][0]
+            raise self._error(f"{what!r} inside double quotes would run or expand something; use single quotes")
+        if found["escaped"] == "\n":
             return ""
-        return found[1] if found[1] in '$`"\\' else found[0]
+        return found["escaped"] if found["escaped"] in '$`"\\' else found[0]
+
+    def _referred(self, found: re.Match[str]) -> str:
+        """What a reference stands for. One that a shell would take for nothing is a fault: it is a slip of the pen."""
+        name = found[1] or found[2]
+        try:
+            return self.assigned[name] if name in self.assigned else (self.variables or {})[name]
+        except KeyError as error:
+            raise self._error(f"{found[0]} is not set before this line; write what it is to stand for") from error
 
     def _in_ansi(self, found: re.Match[str]) -> bytes:
         if found["text"]:

@@ -152,19 +152,19 @@ def is_variant_name(text: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_.+-]+", text)) and not text.startswith(".")
 
 
-def published_variants(root: Path) -> list[str]:
+def published_variants(root: Path, published: str = VARIANTS_LIST) -> list[str]:
     """The names in variants.list, which are those that Ganeti offers. An unreadable list is empty, as for Ganeti."""
     try:
-        text = (root / VARIANTS_LIST).read_text(encoding="utf-8", errors="replace")
+        text = (root / published).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     return [line.strip() for line in text.splitlines() if is_variant_name(line.strip())]
 
 
-def variants(root: Path, directory: Path) -> list[str]:
+def variants(root: Path, directory: Path, published: str = VARIANTS_LIST) -> list[str]:
     """Published variants and those with a file, sorted."""
     try:
         found = {path.stem for path in directory.glob("*.conf")}
     except OSError:
         found = set()
-    return sorted(set(filter(is_variant_name, found)) | set(published_variants(root)))
+    return sorted(set(filter(is_variant_name, found)) | set(published_variants(root, published)))

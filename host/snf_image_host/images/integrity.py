@@ -18,6 +18,7 @@ from snf_image_host.images.vouchers import voucher_for
 from snf_image_shared.errors import ImageError
 
 _ZEROS = bytes(1 << 20)
+_WEAK = {"md5": "MD5", "sha1": "SHA-1"}
 
 
 @contextmanager
@@ -57,9 +58,10 @@ class Integrity:
     def warnings(self) -> tuple[str, ...]:
         """For the operator."""
         return tuple(
-            f"{each.said_by}: MD5 tells a damaged image, but no forged one; publish sha256 beside it"
+            f"{each.said_by}: {_WEAK[each.algorithm]} tells a damaged image, but no forged one; "
+            "publish sha256 beside it"
             for each in self._expected
-            if each.algorithm == "md5"
+            if each.algorithm in _WEAK
         )
 
     @property
@@ -144,7 +146,7 @@ class Integrity:
 
 
 def _new(checksum: Checksum) -> hashlib._Hash:
-    return hashlib.new(checksum.algorithm, usedforsecurity=checksum.algorithm != "md5")
+    return hashlib.new(checksum.algorithm, usedforsecurity=checksum.algorithm not in _WEAK)
 
 
 class InOrder:

@@ -15,8 +15,8 @@ from snf_image_host.images.origins import Origin
 from snf_image_shared.errors import ImageError
 
 SIGNATURES = (".sig", ".asc", ".gpg", ".sign")  # what is added to the name of what is signed
-_LENGTHS = {**DIGITS, "md5": 32}
-_BSD = {"sha256": "SHA256", "sha512": "SHA512", "md5": "MD5"}
+_LENGTHS = {**DIGITS, "md5": 32, "sha1": 40}
+_BSD = {"sha256": "SHA256", "sha512": "SHA512", "md5": "MD5", "sha1": "SHA1"}
 _ESCAPED = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
@@ -61,10 +61,14 @@ def lists_for(image: str) -> tuple[ChecksumList, ...]:
     )
 
 
-def checksum_beside(origin: Origin) -> Checksum:
-    """What a list beside the image says of it; MD5 if there is nothing better. Raises ImageError if none does."""
+def checksum_beside(origin: Origin, *, accept_sha1: bool = False) -> Checksum:
+    """What a list beside the image says of it; MD5 if there is nothing better. Raises ImageError if none does.
+
+    With `accept_sha1` the list may be instance-image's: IMAGE.sig with a line of sha1sum.
+    """
     image = _basename(origin)
-    lists = (*lists_for(image), ChecksumList(f"{image}.md5sum", "md5", is_of_one=True))
+    weak = [ChecksumList(f"{image}.sig", "sha1", is_of_one=True)] if accept_sha1 else []
+    lists = (*lists_for(image), *weak, ChecksumList(f"{image}.md5sum", "md5", is_of_one=True))
     for each in lists:
         text = origin.beside(each.name)
         if text is not None and (found := each.checksum(text, image)):

@@ -39,7 +39,7 @@ def voucher_for(origin: Origin, settings: Settings, *, is_vouched: bool) -> Vouc
     """
     match policy_for(origin.kind, settings):
         case Verify.CHECKSUM if not is_vouched:
-            return Voucher((checksum_beside(origin),))
+            return Voucher((checksum_beside(origin, accept_sha1=settings.accept_sha1),))
         case Verify.SIGNATURE:
             return _signed(origin, Keyring.read(settings.verify_keyring))
         case _:

@@ -10,14 +10,23 @@ import json
 from collections.abc import Iterator, Mapping
 
 from snf_image_host.configuration.settings import Settings
-from snf_image_host.downloads.fetch import fetch
+from snf_image_host.downloads.fetch import fetch, parse_url
 from snf_image_host.parameters.documents import decode
-from snf_image_host.parameters.osparams import OS_PARAMETERS
+from snf_image_host.parameters.osparams import OS_PARAMETERS, os_parameters
 from snf_image_host.parameters.spec import with_spec
+from snf_image_host.progress import Progress
 from snf_image_shared.errors import RequestError
 
 _DOCUMENTS = frozenset({"IMG_PROPERTIES", "INST_PROPERTIES", "IMG_PERSONALITY", "NETWORK", "SPEC"})
 _PREFIX = "OS parameter config_url: the document"
+
+
+def all_parameters(env: Mapping[str, str], settings: Settings, progress: Progress) -> dict[str, str]:
+    """All OS parameters by upper-case name, those of config_url included. Raises as fetched()."""
+    given = os_parameters(env, settings)
+    if url := given.get("CONFIG_URL"):
+        progress.log(f"Fetching the configuration from {parse_url(url, 'config_url', settings)}...")
+    return fetched(given, settings)
 
 
 def fetched(parameters: Mapping[str, str], settings: Settings) -> dict[str, str]:

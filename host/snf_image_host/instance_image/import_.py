@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The story of import for `image`: by what the stream is, dumps into the helper VM, or an image onto the disk.
+
+A stream that is nothing known, or has nothing in it, leaves the disk as it was. One that breaks off later leaves a disk
+that does not boot. Whatever is wrong, it is read to its end.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.copying.pipeline import Opened, Terms, check_fits, copy
+from snf_image_host.disks.boot_guard import BootGuard, boot_guard
+from snf_image_host.disks.instance_disks import Transfer
+from snf_image_host.disks.storage import open_for_writing
+from snf_image_host.disks.targets import Target
+from snf_image_host.ganeti import Request
+from snf_image_host.images.formats import HEAD, Wrapping, recognise
+from snf_image_host.images.integrity import Integrity
+from snf_image_host.images.opening import image_of
+from snf_image_host.images.recipes import Container, Recipe
+from snf_image_host.images.streams import HeadedStream
+from snf_image_host.instance_image.environment import check_environment
+from snf_image_host.instance_image.incoming import Incoming, StreamKind, TarredDisk, kind_of
+from snf_image_host.instance_image.mapping import kernel_path, properties_for, settings_for
+from snf_image_host.instance_image.settings import ImageSettings, ImageType
+from snf_image_host.parameters.layout import layout_from
+from snf_image_host.parameters.osparams import os_parameters
+from snf_image_host.progress import Progress
+from snf_image_host.transfer import descriptor, drain
+from snf_image_host.transfer import import_ as import_bytes
+from snf_image_host.vm.floppy import config_floppy, device_for
+from snf_image_host.vm.helper_vm import HelperVM, Payload
+from snf_image_host.vm.jobs import job_for
+from snf_image_host.vm.orders import Orders, orders_for
+from snf_image_host.vm.stream_port import Stream
+from snf_image_shared.deployment import Deployment, Form
+from snf_image_shared.errors import HelperError, ImageError
+from snf_image_shared.job import JOB_FILE, Action, Job
+from snf_image_shared.layouts import partitions
+
+_NO_IMAGE = {"IMG_ID": "null", "IMG_FORMAT": "diskdump"}
+_SLOWEST = 1 << 20  # bytes of a disk that a helper VM restores in a second at least, also one that is emulated
+_GROWING = ("FIXPARTITIONTABLE", "FILESYSTEMRESIZEUNMOUNTED", "FILESYSTEMRESIZEMOUNTED")
+
+
+def import_disk(env: Mapping[str, str], root: Path) -> None:
+    """Ganeti's import: standard input to the disk it names. Raises SnfImageError."""
+    in_fd = descriptor(sys.stdin, "input")
+    try:
+        check_environment(env, "IMPORT_DEVICE" if not env.get("IMPORT_DISK_URI") else "IMPORT_DISK_URI")
+        image = ImageSettings.load(env.get("OS_VARIANT", ""), root, env)
+        settings = settings_for(image, env, root)
+        with Progress.start(env["INSTANCE_NAME"], None) as progress:
+            _Import(env, image, settings, progress).run(Transfer.from_environment(env, "IMPORT"), in_fd)
+    except BaseException as error:
+        # The sender must not die of a broken pipe, or its error would be told in the place of ours. A signal ends us.
+        if not isinstance(error, SystemExit):
+            drain(in_fd)
+        raise
+    drain(in_fd)
+
+
+@dataclass(frozen=True)
+class _Import:
+    """One import, for the instance in `env`."""
+
+    env: Mapping[str, str]
+    image: ImageSettings
+    settings: Settings
+    progress: Progress
+
+    def run(self, transfer: Transfer, in_fd: int) -> None:
+        """Fill the disk. Raises SnfImageError."""
+        incoming = Incoming.begun(in_fd)
+        kind = kind_of(incoming.head, transfer.index)
+        self.progress.log(f"The stream to import is {kind.value}")
+        match kind:
+            case StreamKind.DUMPS:
+                self._dumps(transfer, incoming)
+            case StreamKind.IMAGE:
+                self._image(transfer, incoming)
+            case StreamKind.DISK:
+                with open_for_writing(transfer.disk, self.settings) as disk:
+                    import_bytes(disk, in_fd, transfer.declared, incoming.head)
+
+    def _dumps(self, transfer: Transfer, incoming: Incoming) -> None:
+        """Have the helper VM divide the disk, as this node's settings say, and restore the dumps there."""
+        request, job = self._ordered(transfer, {})
+        with (
+            HelperVM.ready(self.settings) as helper_vm,
+            orders_for(request, self.settings, self.progress) as orders,
+            open_for_writing(transfer.disk, self.settings) as disk,
+        ):
+            layout = layout_from(job.properties, disk.size, request.kernel_path)
+            partitions(layout, disk.size)
+            job = replace(orders.added_to(job, disk.size), deployment=Deployment(Form.DUMP, layout))
+            device_for({JOB_FILE: job.dump()}, self.settings.helper_config_device)
+            with boot_guard(disk) as guard:
+                disk.wipe_ends()
+                stream = Stream(incoming.fd, head=incoming.head)
+                self._run(helper_vm, job, disk, orders, guard, stream)
+
+    def _image(self, transfer: Transfer, incoming: Incoming) -> None:
+        """Put the image onto the disk, and let the guest grow where that is larger."""
+        tarred = TarredDisk(incoming)
+        headed = HeadedStream(tarred, HEAD)
+        opened = Opened(headed, _recipe(headed.head), Integrity(), "diskdump")
+        with (
+            image_of(opened, self.settings, self.progress) as image,
+            open_for_writing(transfer.disk, self.settings) as disk,
+        ):
+            check_fits(image, disk)
+            with boot_guard(disk) as guard:
+                copy(image, disk, self.progress, Terms(guard.fd))
+                tarred.check_end()
+            if image.size is not None and image.size < disk.size and transfer.index == 0 and not self.image.nomount:
+                self._grow(transfer, disk)
+
+    def _grow(self, transfer: Transfer, disk: Target) -> None:
+        """What was imported is whole and boots already, so that this may fail."""
+        request, job = self._ordered(transfer, {f"EXCLUDE_TASK_{name}": "no" for name in _GROWING})
+        try:
+            with (
+                HelperVM.ready(self.settings) as helper_vm,
+                orders_for(request.model_copy(update={"hooks": None}), self.settings, self.progress) as orders,
+            ):
+                self._run(helper_vm, job, disk, orders, None, None)
+        except HelperError as error:
+            self.progress.warning(f"The disk is imported, but it did not grow to its new size: {error}")
+
+    def _ordered(self, transfer: Transfer, properties: Mapping[str, str]) -> tuple[Request, Job]:
+        """What an import asks of the helper. No image, and of the hooks grub alone. Raises SnfImageError."""
+        parameters = {**os_parameters(self.env, self.settings), **_NO_IMAGE}
+        image = self.image.model_copy(update={"image_type": ImageType.DUMP})
+        defaults = properties_for(image, self.env, parameters)
+        settings = self.settings.model_copy(update={"default_properties": defaults})
+        request = Request.from_environment(self.env, settings, parameters)
+        hooks = request.hooks.for_import() if request.hooks else None
+        request = request.model_copy(
+            update={
+                "disks": (transfer.disk,),
+                "kernel_path": kernel_path(self.image, self.env),
+                "overlay": None,
+                "hooks": hooks,
+                "hook_environment": {**request.hook_environment, "IMPORT_SCRIPT": "1"},
+            }
+        )
+        job = job_for(request, settings)
+        wanted = {**job.properties, "IDENTITY_RESET": "cards", **properties}
+        return request, replace(job, action=Action.IMPORT, properties=wanted)
+
+    def _run(
+        self,
+        helper_vm: HelperVM,
+        job: Job,
+        disk: Target,
+        orders: Orders,
+        guard: BootGuard | None,
+        stream: Stream | None,
+    ) -> None:
+        files = {JOB_FILE: job.dump()}
+        with config_floppy(files, helper_vm.config_device) as floppy:
+            payload = Payload(
+                (disk,),
+                floppy,
+                guard.fd if guard else None,
+                orders.request.hypervisor,
+                inputs=orders.drives,
+                stream=stream,
+                patience=orders.patience + disk.size / _SLOWEST,
+            )
+            helper_vm.run(payload, self.progress)
+        if stream and stream.failures:
+            raise stream.failures[0]
+
+
+def _recipe(head: bytes) -> Recipe:
+    """Raw, or qcow2 as instance-image exported. Raises ImageError for anything else that is no disk."""
+    kind = recognise(head)
+    if kind is None or kind.wrapping is Wrapping.OTHER:
+        return Recipe()
+    if kind.name == Container.QCOW2:
+        return Recipe(container=Container.QCOW2)
+    raise ImageError(f"{TarredDisk.name} is neither a raw disk nor qcow2, it is {kind.text}: export it again")

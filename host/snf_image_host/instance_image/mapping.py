@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the files of ganeti-instance-image and the hypervisor's parameters are to the stories of this provider.
+
+Settings become settings, and the rest becomes properties: so an OS parameter or a property of the instance wins over
+the files. How the node runs its helper VMs is said by snf-image.conf; what it says of guests does not count here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from snf_image_host.configuration.setting_types import Verify
+from snf_image_host.configuration.settings import Settings
+from snf_image_host.images.origins import OriginKind
+from snf_image_host.images.vouchers import policy_for
+from snf_image_host.instance_image.names import FORMATS
+from snf_image_host.instance_image.settings import ImageSettings
+from snf_image_host.parameters.layout import numbered_as_instance_image
+from snf_image_shared.errors import RequestError
+
+_UNLIMITED = 1 << 30  # MiB, the most that CACHE_SIZE may say
+_GROWING = ("FIXPARTITIONTABLE", "FILESYSTEMRESIZEUNMOUNTED", "FILESYSTEMRESIZEMOUNTED", "FILESYSTEMRESIZEAFTERUMOUNT")
+_OF_WINDOWS = ("INSTALLUNATTEND", "DISABLEREMOTEDESKTOPCONNECTIONS")
+
+
+def kernel_path(image: ImageSettings, env: Mapping[str, str]) -> str:
+    """The kernel that the hypervisor brings, "" for none."""
+    return env.get("INSTANCE_HV_kernel_path", "") if image.kernel_path is None else image.kernel_path
+
+
+def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Settings:
+    """The settings that all stories go by, for the instance in `env`. Raises ConfigurationError for snf-image.conf."""
+    node = Settings.load("", root)
+    network = policy_for(OriginKind.NETWORK, node)
+    if network is Verify.NO and image.image_verify and image.image_url:
+        network = Verify.CHECKSUM
+    host = urlsplit(image.image_url).hostname or ""
+    return node.model_copy(
+        update={
+            "image_dir": image.image_dir,
+            "networks_dir": image.networks_dir,
+            "image_debug": image.image_debug or env.get("DEBUG_LEVEL", "0") not in {"", "0"},
+            "cache_dir": image.cache_dir / "snf-image",
+            "cache_size": 0 if image.image_cleanup else node.cache_size or _UNLIMITED,
+            "verify_network": network,
+            # The URL is the administrator's, so it may lead where those of tenants may not.
+            "image_allow": f"{node.image_allow} {host}".strip(),
+            "accept_sha1": True,
+            "unattend": "",
+            "default_properties": "",
+            "parameters": {"IMG_FORMAT": FORMATS[image.image_type], **image.parameters},
+            "warnings": (*node.warnings, *image.warnings),
+        }
+    )
+
+
+def properties_for(image: ImageSettings, env: Mapping[str, str], parameters: Mapping[str, str]) -> str:
+    """DEFAULT_PROPERTIES for the instance in `env` with these OS parameters (upper-case names), a JSON object.
+
+    Raises RequestError.
+    """
+    found = {"UNKNOWN_GUEST": "deliver", "IDENTITY_RESET": "none"}
+    if image.image_type.is_archive:
+        found |= _layout(image, env)
+    found |= _boot(image, env)
+    found |= {f"EXCLUDE_TASK_{name}": "yes" for name in _excluded(image, parameters)}
+    return json.dumps(found)
+
+
+def _layout(image: ImageSettings, env: Mapping[str, str]) -> dict[str, str]:
+    swap = (image.swap_size or _memory(env)) if image.swap else 0
+    layout = {
+        "FILESYSTEM": image.filesystem,
+        "FILESYSTEM_FEATURES": image.filesystem_features,
+        **numbered_as_instance_image(kernel_path(image, env), image.boot_size, swap),
+        "PARTITION_TABLE": image.partition_table,
+        "BOOT_MODE": image.boot_mode,
+    }
+    return {name: value for name, value in layout.items() if value}
+
+
+def _memory(env: Mapping[str, str]) -> int:
+    """MiB that the instance has."""
+    text = env.get("INSTANCE_BE_memory") or env.get("INSTANCE_BE_maxmem", "")
+    if not text.isascii() or not text.isdecimal() or not int(text[:9]) > 0:
+        raise RequestError(
+            "SWAP_SIZE not set however SWAP is enabled, and INSTANCE_BE_maxmem does not say how much memory the "
+            "instance has; set SWAP_SIZE in the variant, or SWAP=no"
+        )
+    return int(text[:9])
+
+
+def _boot(image: ImageSettings, env: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    if env.get("INSTANCE_HV_serial_console") == "True":
+        found["CONSOLE"] = "serial"
+    if image.kernel_args:
+        found["KERNEL_ARGS"] = image.kernel_args
+    return found
+
+
+def _excluded(image: ImageSettings, parameters: Mapping[str, str]) -> Iterator[str]:
+    """The tasks of snf-image that nothing here asks for."""
+    if not image.grow:
+        yield from _GROWING
+    if not parameters.get("HOSTNAME"):
+        yield "ASSIGNHOSTNAME"
+    if not parameters.get("NETWORK"):
+        yield "CONFIGURENETWORK"
+    yield "DELETESSHKEYS"
+    if not image.image_type.is_archive:
+        # What was unpacked is a system of its own; a disk that was copied stays what it was.
+        yield "CHANGEMACHINEID"
+    if not parameters.get("OS_ANSWER_FILE"):
+        yield from _OF_WINDOWS
