@@ -86,6 +86,14 @@ def _script(command: str, definition: Definition) -> Callable[[Mapping[str, str]
             from snf_image_host.instance_image import create as image_create  # noqa: PLC0415
 
             return image_create.create
+        case "export", Definition.IMAGE:
+            from snf_image_host.instance_image import export as image_export  # noqa: PLC0415
+
+            return image_export.export_disk
+        case "import", Definition.IMAGE:
+            from snf_image_host.instance_image import import_ as image_import  # noqa: PLC0415
+
+            return image_import.import_disk
         case "verify", Definition.IMAGE:
             from snf_image_host.instance_image import verify as image_verify  # noqa: PLC0415
 

@@ -85,7 +85,7 @@ class Request(BaseModel):
         no_disks: tuple[InstanceDisk, ...] = ()
         given = {
             "instance": faults.variable("INSTANCE_NAME", lambda: _instance(env), ""),
-            "hypervisor": faults.variable("HYPERVISOR", lambda: _hypervisor(env), ""),
+            "hypervisor": faults.variable("HYPERVISOR", lambda: known_hypervisor(env), ""),
             "disks": faults.variable("DISK_*", lambda: disks_from_environment(env), no_disks),
             "nics": _nics(env, settings, wanted, faults),
         }
@@ -138,7 +138,8 @@ def _instance(env: Mapping[str, str]) -> str:
         raise RequestError(f"INSTANCE_NAME: {error}") from error
 
 
-def _hypervisor(env: Mapping[str, str]) -> str:
+def known_hypervisor(env: Mapping[str, str]) -> str:
+    """The variable HYPERVISOR. Raises RequestError."""
     if env["HYPERVISOR"] not in HYPERVISORS:
         raise RequestError(f"HYPERVISOR: {shown(env['HYPERVISOR'])} is not one of {', '.join(HYPERVISORS)}")
     return env["HYPERVISOR"]

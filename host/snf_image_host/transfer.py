@@ -29,9 +29,9 @@ _PIPE = 1 << 20  # bytes; the default limit of /proc/sys/fs/pipe-max-size
 
 def export_disk(env: Mapping[str, str], root: Path) -> None:
     """Ganeti's export: the disk it names to standard output."""
-    out_fd = _descriptor(sys.stdout, "output")
+    out_fd = descriptor(sys.stdout, "output")
     request = Transfer.from_environment(env, "EXPORT")
-    _check_open(request.size_fd)
+    check_open(request.size_fd)
     settings = Settings.load(env.get("OS_VARIANT", ""), root)
     with open_for_reading(request.disk, settings) as source:
         export(source, out_fd, request.size_fd)
@@ -39,7 +39,7 @@ def export_disk(env: Mapping[str, str], root: Path) -> None:
 
 def import_disk(env: Mapping[str, str], root: Path) -> None:
     """Ganeti's import: standard input to the disk it names. Whatever is wrong, the stream is read to its end."""
-    in_fd = _descriptor(sys.stdin, "input")
+    in_fd = descriptor(sys.stdin, "input")
     try:
         request = Transfer.from_environment(env, "IMPORT")
         settings = Settings.load(env.get("OS_VARIANT", ""), root)
@@ -48,7 +48,7 @@ def import_disk(env: Mapping[str, str], root: Path) -> None:
     except BaseException as error:
         # The sender must not die of a broken pipe, or its error would be told in the place of ours. A signal ends us.
         if not isinstance(error, SystemExit):
-            _drain(in_fd)
+            drain(in_fd)
         raise
 
 
@@ -57,8 +57,18 @@ def export(source: Readable, out_fd: int, size_fd: int | None) -> None:
 
     Raises DiskError, and SnfImageError if the reader goes away.
     """
+    announce(source.size, size_fd)
+    send_disk(source, out_fd)
+
+
+def announce(size: int, size_fd: int | None) -> None:
+    """Tell Ganeti how many bytes come, if it asks. Raises SnfImageError."""
     if size_fd is not None:
-        _write_all(size_fd, memoryview(f"{source.size}\n".encode()))
+        write_all(size_fd, memoryview(f"{size}\n".encode()))
+
+
+def send_disk(source: Readable, out_fd: int) -> None:
+    """Write the whole disk. Raises as export() does."""
     _widen(out_fd)
     buffers = [huge_pages(CHUNK), huge_pages(CHUNK)]
     zeros = huge_pages(CHUNK)
@@ -69,23 +79,25 @@ def export(source: Readable, out_fd: int, size_fd: int | None) -> None:
             fill = partial(_fill, source, piece, buffers[number % 2], zeros)
             ready, ahead = ahead, reader.submit(fill)
             if ready:
-                _write_all(out_fd, ready.result())
+                write_all(out_fd, ready.result())
         if ahead:
-            _write_all(out_fd, ahead.result())
+            write_all(out_fd, ahead.result())
     source.check_unchanged()
 
 
-def import_(target: Target, in_fd: int, declared: int | None = None) -> None:
+def import_(target: Target, in_fd: int, declared: int | None = None, begun: bytes = b"") -> None:
     """Write the stream to the disk; what it does not reach is left alone, but for the disk's last MiB, which is zeroed.
 
     `declared` is the size in bytes that Ganeti knows the disk by. A stream that is larger than the disk is refused, and
     so is one that begins like another provider's export and is smaller than a disk of the declared size: a tenant's own
-    disk of data may begin with a tar archive, but its export is never smaller than the disk. Returns when all is on
-    stable storage. Raises DiskError, and SnfImageError for the stream; the disk then does not boot.
+    disk of data may begin with a tar archive, but its export is never smaller than the disk. What has been read of the
+    stream already is `begun`, less than EDGE. Returns when all is on stable storage. Raises DiskError, and
+    SnfImageError for the stream; the disk then does not boot.
     """
     _widen(in_fd)
     head = huge_pages(EDGE)  # kept until everything else is flushed
-    count = _read_full(in_fd, head)
+    head[: len(begun)] = begun
+    count = len(begun) + _read_full(in_fd, head[len(begun) :])
     if not count:
         raise DiskError(f"{target.name}: the stream to import is empty: look for the sender's error")
     stream = _Stream(in_fd, head, count, foreign_stream(bytes(head[:HEAD])), min(declared or target.size, target.size))
@@ -114,17 +126,24 @@ class _Stream:
         if self.foreign and length < self.smallest:
             raise DiskError(
                 f"{target.name}: the stream to import is no raw disk, it is {self.foreign.text} of {length} bytes: "
-                "import it with the OS definition that exported it, or unpack it to a raw disk first"
+                f"import it with the OS definition that exported it{_hint(self.foreign)}, "
+                "or unpack it to a raw disk first"
             )
 
 
-def _descriptor(stream: TextIO | None, name: str) -> int:
+def _hint(kind: Kind) -> str:
+    is_known = "tar archive" in kind.text or "dump(8)" in kind.text
+    return " (instance-image's is `image`, of the package snf-image-instance-image)" if is_known else ""
+
+
+def descriptor(stream: TextIO | None, name: str) -> int:
+    """The number of a standard stream. Raises RequestError."""
     if stream is None:  # closed when Python started
         raise RequestError(f"standard {name} is closed; Ganeti passes the stream there, so call me through Ganeti")
     return stream.fileno()
 
 
-def _check_open(size_fd: int | None) -> None:
+def check_open(size_fd: int | None) -> None:
     """Raise RequestError for a number that is no descriptor yet: the disk, or a connection to it, would become it."""
     try:
         if size_fd is not None:
@@ -163,13 +182,13 @@ def _check_room(target: Target, end: int, in_fd: int) -> None:
     """Raise DiskError, after the stream has been read to its end, if it passes the end of the disk."""
     if end <= target.size:
         return
-    end += _drain(in_fd)
+    end += drain(in_fd)
     raise DiskError(
         f"{target.name}: has {target.size} bytes, but the stream has {end}: import onto a disk of the exported size"
     )
 
 
-def _drain(in_fd: int) -> int:
+def drain(in_fd: int) -> int:
     """Read the stream to its end; the bytes that were left of it."""
     rubbish = memoryview(bytearray(_PIPE))
     left = 0
@@ -197,7 +216,8 @@ def _fill(source: Readable, piece: Extent, buffer: memoryview, zeros: memoryview
     return buffer[: piece.length]
 
 
-def _write_all(out_fd: int, view: memoryview) -> None:
+def write_all(out_fd: int, view: memoryview) -> None:
+    """Raises SnfImageError when the reader is gone."""
     try:
         while view:
             view = view[os.write(out_fd, view) :]

@@ -8,13 +8,14 @@ exports the disk as it is.
 from __future__ import annotations
 
 from snf_image_helper.archiving.dumping import dump, has_open_journal, measure
-from snf_image_helper.archiving.sources import NoDumpsError, dump_sources
+from snf_image_helper.archiving.sources import dump_sources
 from snf_image_helper.archiving.transport import send
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.stream import opened_stream
 from snf_image_helper.task import reported
 from snf_image_shared import exchange
+from snf_image_shared.errors import GuestError
 from snf_image_shared.exchange import Member
 from snf_image_shared.job import Job
 
@@ -25,12 +26,13 @@ def export(job: Job, report: Reporter) -> None:
     with opened_stream() as port:
         try:
             sources = dump_sources(disk, job, report)
-        except NoDumpsError as reason:
+            with reported("MeasureFileSystems", report):
+                members = {device: Member(name, measure(device)) for name, device in sources.items()}
+        except GuestError as reason:
+            report.end_tasks()
             report.warning(f"The disk is exported whole, as an image: {reason}")
             send(port, exchange.NO_DUMPS)
             return
-        with reported("MeasureFileSystems", report):
-            members = {device: Member(name, measure(device)) for name, device in sources.items()}
         for device, member in members.items():
             if has_open_journal(device):
                 report.warning(

@@ -11,7 +11,7 @@ from snf_image_helper.disks.disk import Disk, Place
 from snf_image_helper.disks.filesystems import EXT, SWAP, FileSystem, probe
 from snf_image_helper.mounting import mounted
 from snf_image_helper.reporter import Reporter
-from snf_image_helper.system import WHOLE_DISK, OsFamily, System, UnknownGuestError
+from snf_image_helper.system import WHOLE_DISK, OsFamily, System
 from snf_image_shared.errors import GuestError
 from snf_image_shared.exchange import BOOT_DUMP, ROOT_DUMP
 from snf_image_shared.job import Job
@@ -19,30 +19,23 @@ from snf_image_shared.job import Job
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"  # GRUB's own, made anew with it
 
 
-class NoDumpsError(GuestError):
-    """The disk holds more than dumps can tell; the text says what."""
-
-
 def dump_sources(disk: Disk, job: Job, report: Reporter) -> dict[str, str]:
-    """The devices by the names of their dumps, the root first. Raises NoDumpsError, GuestError."""
-    try:
-        system = find(disk, job, report)
-    except UnknownGuestError as error:
-        raise NoDumpsError(str(error)) from error
+    """The devices by the names of their dumps, the root first. Raises GuestError: it holds more, or what nobody knows."""
+    system = find(disk, job, report)
     if system.family is not OsFamily.LINUX:
-        raise NoDumpsError(f"its system is {system.family}")
+        raise GuestError(f"its system is {system.family}")
     if system.volume:
-        raise NoDumpsError(f"its root is on the logical volume {system.volume}")
+        raise GuestError(f"its root is on the logical volume {system.volume}")
     if system.root_partition == WHOLE_DISK:
-        raise NoDumpsError("it has no partition table")
+        raise GuestError("it has no partition table")
     found = _sources(disk, system, job, report)
     on = probe([place.device for place in disk.places()])
     for device in found.values():
         if on[device].type not in EXT:
-            raise NoDumpsError(f"{on[device].type} cannot be dumped, which is on {device}")
+            raise GuestError(f"{on[device].type} cannot be dumped, which is on {device}")
     for place in disk.places():
         if place.device not in found.values() and not _is_made_anew(place, on[place.device]):
-            raise NoDumpsError(f"{place.name} holds {on[place.device].type or 'something unknown'}")
+            raise GuestError(f"{place.name} holds {on[place.device].type or 'something unknown'}")
     return found
 
 

@@ -35,12 +35,13 @@ class Transfer:
     """One disk to export or import.
 
     `size_fd` is where Ganeti wants to be told the size, or None. `declared` is the disk's size in bytes as Ganeti has
-    it, which the storage may have rounded up, or None.
+    it, which the storage may have rounded up, or None. `index` is which of the instance's disks it is.
     """
 
     disk: InstanceDisk
     size_fd: int | None
     declared: int | None = None
+    index: int = 0
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str], verb: Literal["EXPORT", "IMPORT"]) -> Transfer:
@@ -53,7 +54,7 @@ class Transfer:
         index = env.get(f"{verb}_INDEX", "")
         size = env.get(f"DISK_{index}_SIZE", "") if _is_number(index, 4) else ""
         declared = int(size) * _MIB if _is_number(size, 12) else None
-        return cls(disk, int(size_fd) if size_fd else None, declared)
+        return cls(disk, int(size_fd) if size_fd else None, declared, int(index) if _is_number(index, 4) else 0)
 
 
 def disks_from_environment(env: Mapping[str, str]) -> tuple[InstanceDisk, ...]:

@@ -103,7 +103,7 @@ class _Import:
             with boot_guard(disk) as guard:
                 disk.wipe_ends()
                 stream = Stream(incoming.fd, head=incoming.head)
-                self._run(helper_vm, job, disk, orders, guard, stream)
+                self._run(helper_vm, job, orders, _Filled(disk, guard, stream))
 
     def _image(self, transfer: Transfer, incoming: Incoming) -> None:
         """Put the image onto the disk, and let the guest grow where that is larger."""
@@ -118,18 +118,19 @@ class _Import:
             with boot_guard(disk) as guard:
                 copy(image, disk, self.progress, Terms(guard.fd))
                 tarred.check_end()
-            if image.size is not None and image.size < disk.size and transfer.index == 0 and not self.image.nomount:
-                self._grow(transfer, disk)
+                may_grow = transfer.index == 0 and not self.image.nomount
+                if may_grow and image.size is not None and image.size < disk.size:
+                    self._grow(transfer, _Filled(disk, guard))
 
-    def _grow(self, transfer: Transfer, disk: Target) -> None:
-        """What was imported is whole and boots already, so that this may fail."""
+    def _grow(self, transfer: Transfer, filled: _Filled) -> None:
+        """What was imported is whole already, so that this may fail."""
         request, job = self._ordered(transfer, {f"EXCLUDE_TASK_{name}": "no" for name in _GROWING})
         try:
             with (
                 HelperVM.ready(self.settings) as helper_vm,
                 orders_for(request.model_copy(update={"hooks": None}), self.settings, self.progress) as orders,
             ):
-                self._run(helper_vm, job, disk, orders, None, None)
+                self._run(helper_vm, job, orders, filled)
         except HelperError as error:
             self.progress.warning(f"The disk is imported, but it did not grow to its new size: {error}")
 
@@ -154,29 +155,29 @@ class _Import:
         wanted = {**job.properties, "IDENTITY_RESET": "cards", **properties}
         return request, replace(job, action=Action.IMPORT, properties=wanted)
 
-    def _run(
-        self,
-        helper_vm: HelperVM,
-        job: Job,
-        disk: Target,
-        orders: Orders,
-        guard: BootGuard | None,
-        stream: Stream | None,
-    ) -> None:
-        files = {JOB_FILE: job.dump()}
-        with config_floppy(files, helper_vm.config_device) as floppy:
+    def _run(self, helper_vm: HelperVM, job: Job, orders: Orders, filled: _Filled) -> None:
+        with config_floppy({JOB_FILE: job.dump()}, helper_vm.config_device) as floppy:
             payload = Payload(
-                (disk,),
+                (filled.disk,),
                 floppy,
-                guard.fd if guard else None,
+                filled.guard.fd,
                 orders.request.hypervisor,
                 inputs=orders.drives,
-                stream=stream,
-                patience=orders.patience + disk.size / _SLOWEST,
+                stream=filled.stream,
+                patience=orders.patience + filled.disk.size / _SLOWEST,
             )
             helper_vm.run(payload, self.progress)
-        if stream and stream.failures:
-            raise stream.failures[0]
+        if filled.stream and filled.stream.failures:
+            raise filled.stream.failures[0]
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """The disk that is imported onto, what guards it, and the stream if the helper is to read it."""
+
+    disk: Target
+    guard: BootGuard
+    stream: Stream | None = None
 
 
 def _recipe(head: bytes) -> Recipe:

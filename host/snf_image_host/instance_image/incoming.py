@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a stream to import is, by its first bytes, and the image of a disk that lies in a tar archive.
 
-Sources: exports of instance-image 0.7.3 (tar of dumps, or of disk.img), of instance-debootstrap (one dump), of snf-image
-and noop (the bytes of the disk).
+Sources: exports of instance-image 0.7.3 (tar of dumps, or of disk.img), of instance-debootstrap (one dump), and of
+snf-image and noop (the bytes of the disk).
 """
 
 from __future__ import annotations
