@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The whole suite in lanes, one more than there are processors because every part waits now and then: `make test`.
+"""The whole suite in lanes, two more than there are processors because every part waits a third of its time.
 
+`make test` runs it.
 Many tests look for what a deployment leaves on the whole machine. Each lane therefore has a machine of its own as far
 as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm; the project stays where it is, wherever that is.
 Loop devices are everybody's; who looks at those tells them apart by LANE (leaks.py).
@@ -96,7 +97,7 @@ def main() -> int:
     for job in parts:
         waiting.put(job)
     outcomes: list[Outcome] = []
-    numbers = range((os.cpu_count() or 1) + 1)
+    numbers = range((os.cpu_count() or 1) + 2)
     lanes = [threading.Thread(target=_work, args=(waiting, number, outcomes)) for number in numbers]
     for lane in lanes:
         lane.start()

@@ -56,6 +56,7 @@ def test_a_failure_inside_the_helper_is_what_the_user_reads_and_the_disk_does_no
 
 
 @pytest.mark.row(26, 101)
+@pytest.mark.parametrize("cluster", ["bookworm"], indirect=True)  # the longest, and nothing of it is the release's
 def test_three_instances_added_at_once_are_each_what_was_ordered(cluster: Cluster) -> None:
     """With an unmanaged NIC, with DHCP by the network's tag, and with what a variant and Ganeti preset."""
     cluster.gnt("os", "modify", "-O", "img_format=diskdump", "snf-image+small")

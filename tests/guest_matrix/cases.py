@@ -88,7 +88,6 @@ CASES = (
         (),
         (FAR4, "198.51.100.1"),
         properties={"SWAP": "2:128"},
-        in_ci=True,
     ),
     # An address of no subnet, whose gateway is on the link all the same; a card that must stay down.
     Case(
@@ -155,6 +154,5 @@ CASES = (
         ganeti=_NETWORK4,
         properties={"CLOUD_INIT": "yes", "HOSTNAME_POLICY": "fqdn"},
         hostname="cloud.example.org",
-        in_ci=True,
     ),
 )
