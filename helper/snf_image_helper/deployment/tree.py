@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The new file systems mounted as they will be in the guest, while its archive is unpacked there."""
+"""The new file systems mounted, while an archive is unpacked there and they are made a guest's."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from snf_image_shared.layouts import Role
 
 ROOT = "/run/snf-image/new-root"
 BOOT = "/run/snf-image/new-boot"
+ESP = "/run/snf-image/new-esp"
+_PLACES = {Role.ROOT: ROOT, Role.BOOT: BOOT, Role.ESP: ESP}
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Where the new file systems are mounted, each by itself: `boot` is None if /boot is on the root."""
+    """Where the new file systems are mounted, each by itself; None for one that there is not."""
 
     root: str
-    boot: str | None
+    boot: str | None = None
+    esp: str | None = None
 
 
 @contextmanager
 def mounted_tree(made: tuple[Made, ...]) -> Iterator[Tree]:
-    """Mount root and boot side by side, and unmount them. Raises GuestError."""
-    places = {Role.ROOT: ROOT, Role.BOOT: BOOT}
-    chosen = [(each, places[each.role]) for each in made if each.role in places]
-    done: list[str] = []
+    """Mount them side by side, and unmount them. Raises GuestError."""
+    done: dict[Role, str] = {}
     try:
-        for each, path in chosen:
-            Path(path).mkdir(parents=True, exist_ok=True)
-            mount(each.device, path, each.type)
-            done.append(path)
-        yield Tree(ROOT, BOOT if BOOT in done else None)
+        for each in made:
+            if each.role in _PLACES:
+                Path(_PLACES[each.role]).mkdir(parents=True, exist_ok=True)
+                mount(each.device, _PLACES[each.role], each.type)
+                done[each.role] = _PLACES[each.role]
+        yield Tree(ROOT, done.get(Role.BOOT), done.get(Role.ESP))
     finally:
-        for path in reversed(done):
+        for path in reversed(done.values()):
             unmount(path)
