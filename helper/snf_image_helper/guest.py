@@ -144,7 +144,7 @@ class Guest:
             try:
                 if not _is_so(directory, name, content, ownership):
                     replace_file(directory, name, content, ownership)
-                self._note(directory, name)
+                self.note(directory, name)
             finally:
                 os.close(directory)
 
@@ -165,7 +165,7 @@ class Guest:
                     # One path may be a link to another: the file is written once, and the last word counts.
                     replacement = stack.enter_context(Replacement(directory, name, content, None))
                     written[found.st_dev, found.st_ino, name] = path, replacement
-                    self._note(directory, name)
+                    self.note(directory, name)
             for step in (Replacement.get_ready, Replacement.commit):
                 for path, replacement in written.values():
                     with explained(path):
@@ -197,13 +197,13 @@ class Guest:
         ):
             os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=new_directory)
             self.changed.discard(self._called(directory, name))
-            self._note(new_directory, new_name)
+            self.note(new_directory, new_name)
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at `path`; it must not exist."""
         with explained(path), self._parent(path) as (directory, name):
             os.symlink(target, name, dir_fd=directory)
-            self._note(directory, name)
+            self.note(directory, name)
 
     def make_directory(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make a directory and its missing parents, all with this owner and mode; existing ones stay untouched."""
@@ -238,7 +238,7 @@ class Guest:
         with explained(path), self._changeable(path) as entry:
             os.fchown(entry, uid, gid)
 
-    def _note(self, directory: int, name: str) -> None:
+    def note(self, directory: int, name: str) -> None:
         """Keep in mind that this entry of an open directory is ours now."""
         self.changed.add(self._called(directory, name))
 
@@ -333,7 +333,7 @@ class Guest:
         with explained(path):
             with self._parent(path) as (directory, name):
                 os.mkdir(name, 0o700, dir_fd=directory)
-                self._note(directory, name)
+                self.note(directory, name)
             with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as made:
                 dress_directory(made, ownership)
 

@@ -58,6 +58,7 @@ class Task(Generic[Subject]):
     `skip` answers why the job gives this task nothing to do, or None. `excludable` is false for the tasks that
     EXCLUDE_TASK_<NAME> never reached; `resizes` ones also heed EXCLUDE_FILESYSTEMRESIZE_TASKS. `decides` says what it
     only decides when it sees disk or guest, for who reads a plan. It runs where the system takes orders as `care` says.
+    A `rare` one is not worth a line where it is not asked for.
     An import of a guest that has lived changes no more than its new disk asks for: those tasks have `on_import`.
     """
 
@@ -72,6 +73,7 @@ class Task(Generic[Subject]):
     skip: Callable[[Job], str | None] = lambda job: None
     decides: str = ""
     care: Care = Care.TASKS
+    rare: bool = False
     on_import: bool = False
 
     @property
@@ -215,7 +217,11 @@ def _step(task: Task[Subject], job: Job, system: System, *, mounted: bool) -> St
         return Step(task, f"{excluded} is set", excluded=True)
     if task.cloud_init is CloudInit.OFF and job.wishes.flag("CLOUD_INIT"):
         return Step(task, "CLOUD_INIT is set: cloud-init does it in the guest")
+    if reason := job.kept_off.get(task.name):
+        return Step(task, reason)
     skipped = task.skip(job)
+    if skipped and task.rare:
+        return Step(task, skipped, quiet=True)
     if skipped is None and task.care is not system.care:
         return Step(task, LEFT_TO_IGNITION)
     return Step(task, skipped)

@@ -11,6 +11,7 @@ from snf_image_helper.guest import Guest
 from snf_image_helper.task import Task
 from snf_image_helper.tasks import (
     add_swap,
+    apply_overlay,
     assign_hostname,
     bsd,
     change_machine_id,
@@ -27,8 +28,11 @@ from snf_image_helper.tasks import (
     install_boot_loader,
     reset_identity,
     run_custom_task,
+    run_hooks,
     selinux_autorelabel,
+    send_hostname,
     windows,
+    write_cloud_config,
     write_ignition,
 )
 
@@ -50,6 +54,7 @@ ON_GUEST: tuple[Task[Guest], ...] = (
     windows.filesystem_resize_mounted.TASK,
     add_swap.TASK,
     bsd.add_swap.TASK,
+    run_hooks.BEFORE_INTERFACES,
     assign_hostname.TASK,
     bsd.assign_hostname.TASK,
     windows.assign_hostname.TASK,
@@ -58,11 +63,17 @@ ON_GUEST: tuple[Task[Guest], ...] = (
     change_password.TASK,
     bsd.change_password.TASK,
     windows.change_password.TASK,
+    write_cloud_config.TASK,
     configure_network.TASK,
     bsd.configure_network.TASK,
     windows.configure_network.TASK,
+    run_hooks.BEFORE_OVERLAYS,
+    apply_overlay.TASK,
+    run_hooks.BEFORE_SSH,
     delete_ssh_keys.TASK,
     bsd.delete_ssh_keys.TASK,
+    run_hooks.BEFORE_DDNS,
+    send_hostname.TASK,
     windows.disable_remote_desktop_connections.TASK,
     windows.install_drivers.TASK,
     configure_locale.TASK,
@@ -73,6 +84,7 @@ ON_GUEST: tuple[Task[Guest], ...] = (
     enforce_personality.TASK,
     windows.enforce_personality.TASK,
     run_custom_task.TASK,
+    run_hooks.TASK,
     selinux_autorelabel.TASK,  # last: it labels what all others have changed
 )
 
