@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snf_image_helper.cloud_init import seed_orders
 from snf_image_helper.deployment.deploy import deploy
 from snf_image_helper.detection import detect
@@ -31,7 +33,8 @@ def customize(job: Job, report: Reporter) -> None:
     unknown_guest(job)  # a word that nobody knows is refused in any case
     disk = Disk.open(job.disks)
     if job.deployment:
-        deploy(disk, job.deployment, report)
+        root = deploy(disk, job.deployment, report)
+        job = replace(job, properties={**job.properties, "ROOT_PARTITION": str(root)})
     if job.wishes.flag(EVERYTHING_EXCLUDED):
         report.warning(f"No task runs: {EVERYTHING_EXCLUDED} is set")
         return

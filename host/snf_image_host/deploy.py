@@ -24,6 +24,8 @@ from snf_image_host.vm.jobs import job_for
 from snf_image_host.vm.orders import orders_for
 from snf_image_shared.job import JOB_FILE
 
+_STEP = 64 << 20  # bytes zeroed by one call, so that an interrupt gets its turn
+
 
 def deploy(request: Request, settings: Settings, progress: Progress) -> None:
     """Fill the disks and have them customised. Raises SnfImageError; nothing is written until the image fits."""
@@ -44,7 +46,7 @@ def deploy(request: Request, settings: Settings, progress: Progress) -> None:
         # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
         with boot_guard(disk) if image or job.deployment else nullcontext() as guard:
             if job.deployment:
-                disk.wipe_ends()
+                _empty(disk, settings)
             else:
                 _fill(image, disk, progress, _terms(settings, guard))
             with config_floppy(config, helper_vm.config_device) as floppy:
@@ -80,6 +82,15 @@ def _answer_file(request: Request, settings: Settings, progress: Progress) -> st
     url = parse_url(request.answer_file_url, "os_answer_file", settings)
     progress.log(f"Fetching the answer file from {url}...")
     return base64.b64encode(fetch(url.text, "os_answer_file", settings)).decode()
+
+
+def _empty(disk: Target, settings: Settings) -> None:
+    """What the helper is to divide: nothing on it boots, and nothing of its last owner is left if that is asked."""
+    disk.wipe_ends()
+    if settings.clear_disk:
+        for at in range(0, disk.size, _STEP):
+            disk.zero(at, min(_STEP, disk.size - at))
+        disk.flush()
 
 
 def _terms(settings: Settings, guard: BootGuard | None) -> Terms:

@@ -17,12 +17,13 @@ from snf_image_helper.disks.disk import Disk
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import reported
 from snf_image_shared.deployment import Deployment
+from snf_image_shared.layouts import Role
 
 Filling = Callable[[Deployment, Tree, Reporter], None]
 
 
-def deploy(disk: Disk, deployment: Deployment, report: Reporter, fill: Filling = unpack) -> None:
-    """Fill the empty first disk. `fill` unpacks the archive into the new tree. Raises GuestError."""
+def deploy(disk: Disk, deployment: Deployment, report: Reporter, fill: Filling = unpack) -> int:
+    """Fill the empty first disk; the number of the root's partition. `fill` unpacks there. Raises GuestError."""
     with reported("PartitionDisk", report):
         planned = divide(disk, deployment.layout)
     with reported("MakeFileSystems", report):
@@ -30,3 +31,4 @@ def deploy(disk: Disk, deployment: Deployment, report: Reporter, fill: Filling =
     with reported("UnpackImage", report), mounted_tree(made) as tree:
         fill(deployment, tree, report)
         furnish(disk, tree, made, report)
+    return next(each.number for each in planned if each.role is Role.ROOT)

@@ -8,7 +8,7 @@ from snf_image_helper.disks.growth import filling
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, CloudInit, Task
-from snf_image_helper.tasks.fix_partition_table import asked_swap
+from snf_image_helper.tasks.fix_partition_table import asked_swap, why_nothing_grows
 from snf_image_shared.job import Job
 
 _GROWS_MOUNTED = frozenset({"xfs", "btrfs"})
@@ -31,6 +31,7 @@ TASK: Task[Guest] = Task(
     cloud_init=CloudInit.OFF,
     after=("FixPartitionTable", MOUNT_IMAGE),
     resizes=True,
+    skip=why_nothing_grows,
     decides="only xfs or btrfs on the last partition, or on the root's volume there",
     on_import=True,
 )

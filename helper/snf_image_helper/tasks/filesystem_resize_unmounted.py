@@ -13,7 +13,7 @@ from snf_image_helper.disks.growth import filling, root_volume
 from snf_image_helper.files.scratch import scratch_directory
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import CloudInit, Task
-from snf_image_helper.tasks.fix_partition_table import asked_swap
+from snf_image_helper.tasks.fix_partition_table import asked_swap, why_nothing_grows
 from snf_image_shared.job import Job
 
 _GROWN_LATER = frozenset({"xfs", "btrfs", "ntfs", "ufs"})  # the last by its own system, which alone has the tool
@@ -67,6 +67,7 @@ TASK: Task[Disk] = Task(
     cloud_init=CloudInit.OFF,
     after=("FixPartitionTable",),
     resizes=True,
+    skip=why_nothing_grows,
     decides="only ext2, ext3, ext4 or f2fs on the last partition, or on the root's volume there",
     on_import=True,
 )

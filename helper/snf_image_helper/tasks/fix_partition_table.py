@@ -22,6 +22,11 @@ def asked_swap(job: Job) -> SwapPartition | None:
     return swap if isinstance(swap, SwapPartition) else None
 
 
+def why_nothing_grows(job: Job) -> str | None:
+    """Why there is no room that anything could grow into, if that is known without a look."""
+    return "the helper has just divided the disk" if job.deployment else None
+
+
 def fix_partition_table(disk: Disk, job: Job, report: Reporter) -> None:
     """Grow and create in place: partitions that do not change keep every byte of their entries.
 
@@ -75,7 +80,7 @@ def _grown_in_label(disk: Disk, system: System, report: Reporter) -> bool:
 
 def _skip(job: Job) -> str | None:
     asked_swap(job)
-    return None
+    return why_nothing_grows(job)
 
 
 TASK: Task[Disk] = Task(

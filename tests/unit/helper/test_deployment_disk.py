@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from snf_image_helper.deployment.partitioning import divide
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.filesystems import grow_ext
 from snf_image_helper.system import OsFamily, System
+from snf_image_helper.tasks import filesystem_resize_mounted, filesystem_resize_unmounted
 from snf_image_helper.tasks.fix_partition_table import TASK as FIX
-from snf_image_shared.deployment import BootMode, Layout, TableType
+from snf_image_shared.deployment import BootMode, Deployment, Form, Layout, TableType
 from snf_image_shared.errors import DiskError
 from snf_image_shared.layouts import Role
 from unit.helper.disk_images import MIB, Listener, attached, job, sh
@@ -216,6 +218,13 @@ def test_an_ext4_that_was_just_made_and_its_partition_cannot_grow(tmp_path: Path
                 re.search(r"Block count:\s+(\d+)", text) for text in (before[1], sh("dumpe2fs", "-h", made.device))
             ]
             assert blocks[0] and blocks[1] and blocks[0][1] == blocks[1][1]
+
+
+def test_no_task_looks_for_room_on_a_disk_that_was_just_divided() -> None:
+    tasks = (FIX, filesystem_resize_unmounted.TASK, filesystem_resize_mounted.TASK)
+    ordered = replace(job(), deployment=Deployment(Form.TARBALL, Layout()))
+    assert [task.skip(ordered) for task in tasks] == ["the helper has just divided the disk"] * 3
+    assert [task.skip(job()) for task in tasks] == [None] * 3
 
 
 @pytest.mark.image_row(33)
