@@ -15,13 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 GANETI_PATH = "/sbin:/bin:/usr/sbin:/usr/bin"
 TIMEOUT = 900  # seconds for one script
 _INSTALLED = ("host", "helper", "shared", "helper-image-builder", "docs/man", "pyproject.toml", "README.md", "LICENSE")
+_IMAGES = {"snf-image": "var/lib/snf-image", "image": "var/cache/ganeti-instance-image"}
+_SETTINGS = {
+    "snf-image": ("snf-image/snf-image.conf", "ganeti/snf-image/variants"),
+    "image": ("default/ganeti-instance-image", "ganeti/instance-image/variants"),
+}
 _COPYING = 600.0  # seconds, and more than a copy takes
 
 
@@ -90,9 +95,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Provider:
-    """The provider below `root`, as `make install DESTDIR=root PREFIX=/usr` leaves it."""
+    """The provider below `root`, as `make install DESTDIR=root PREFIX=/usr` leaves it, by one of its OS definitions."""
 
     root: Path
+    definition: str = "snf-image"
 
     @classmethod
     def install(cls, root: Path, cache: Path) -> Provider:
@@ -108,18 +114,24 @@ class Provider:
     @property
     def images(self) -> Path:
         """IMAGE_DIR."""
-        return self.root / "var/lib/snf-image"
+        return self.root / _IMAGES[self.definition]
 
     @property
     def os_directory(self) -> Path:
         """What Ganeti sees."""
-        return self.root / "usr/share/ganeti/os/snf-image"
+        return self.root / "usr/share/ganeti/os" / self.definition
+
+    def as_image(self) -> Provider:
+        """The same installation by its OS definition `image`, which snf-image.conf counts for as well."""
+        provider = replace(self, definition="image")
+        provider.images.mkdir(parents=True, exist_ok=True)
+        return provider
 
     def configure(self, variant: str = "", **settings: str) -> None:
-        """Write snf-image.conf, or a variant of that name."""
-        name = f"ganeti/snf-image/variants/{variant}.conf" if variant else "snf-image/snf-image.conf"
+        """Write the definition's main file, or a variant of that name."""
+        main, variants = _SETTINGS[self.definition]
         text = "".join(f"{key}='{value}'\n" for key, value in settings.items())
-        (self.root / "etc" / name).write_text(text)
+        (self.root / "etc" / (f"{variants}/{variant}.conf" if variant else main)).write_text(text)
 
     def run(self, instance: Instance, script: str = "create", **extra: str) -> Outcome:
         """Run a script to its end with the instance's environment, and `extra` over it."""
@@ -132,7 +144,9 @@ class Provider:
         return subprocess.Popen(
             [str(self.os_directory / script)],
             cwd=self.os_directory,
-            env=instance.environment() | extra,
+            env=instance.environment()
+            | {"OS_NAME": self.definition, "INSTANCE_OS": f"{self.definition}+default"}
+            | extra,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

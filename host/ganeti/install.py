@@ -127,7 +127,7 @@ def install_commands(places: Places) -> None:
         command = places.prefix / "sbin" / name
         _script(places, command, Start("snf_image_helper_builder.cli", function, "helper-command.in"))
     _script(places, places.prefix / "sbin/snf-image-config", Start("snf_image_host.config_command", "ROOT"))
-    for name in ("snf-image-cache", "snf-image-inspect"):
+    for name in ("snf-image-cache", "snf-image-inspect", "snf-image-capture", "snf-image-shell"):
         _script(
             places, places.prefix / "sbin" / name, Start("snf_image_host.cli", f'"{name}", ROOT', function="operate")
         )
@@ -147,7 +147,7 @@ def install_settings(places: Places) -> None:
         _copy(template, places.below(templates / name))
         if places.takes_over:
             _offer(template, places.below(places.etc / name))
-    for name in IMAGE_DIRECTORIES:
+    for name in IMAGE_DIRECTORIES if places.takes_over else ():
         places.below(places.etc / "ganeti/instance-image" / name).mkdir(parents=True, exist_ok=True)
 
 

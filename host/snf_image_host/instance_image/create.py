@@ -12,8 +12,9 @@ from pathlib import Path
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.deploy import deploy, deploy_as_it_is
 from snf_image_host.ganeti import Request
+from snf_image_host.hooks.switches import HookSet, Switch, overlay_directory, read_hook_set
 from snf_image_host.instance_image.environment import check_environment
-from snf_image_host.instance_image.mapping import kernel_path, properties_for, settings_for
+from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
 from snf_image_host.instance_image.names import boot_image, image_id
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.parameters.config_url import all_parameters
@@ -36,8 +37,9 @@ def create(env: Mapping[str, str], root: Path) -> None:
         parameters = all_parameters(env, settings, progress)
         if not parameters.get("IMG_ID"):
             parameters["IMG_ID"] = image_id(image)
-        settings = settings.model_copy(update={"default_properties": properties_for(image, env, parameters)})
-        request = _request(env, image, settings, parameters)
+        hooks = read_hook_set(image.customize_dir, settings.shipped_hooks)
+        settings = settings.model_copy(update={"default_properties": properties_for(image, env, hooks)})
+        request = _request(env, (image, hooks), settings, parameters)
         trace(settings, parameters, request, progress)
         if image.nomount:
             deploy_as_it_is(request, settings, progress)
@@ -46,8 +48,9 @@ def create(env: Mapping[str, str], root: Path) -> None:
 
 
 def _request(
-    env: Mapping[str, str], image: ImageSettings, settings: Settings, parameters: Mapping[str, str]
+    env: Mapping[str, str], wanted: tuple[ImageSettings, HookSet], settings: Settings, parameters: Mapping[str, str]
 ) -> Request:
+    image, hooks = wanted
     request = Request.from_environment(env, settings, parameters)
     if image.nomount and request.is_archive:
         raise ConfigurationError(
@@ -55,10 +58,22 @@ def _request(
             "set NOMOUNT=no, or IMAGE_TYPE to qemu, raw or qcow2"
         )
     kernel = kernel_path(image, env)
+    off = kept_off(image, hooks, parameters)
+    if request.overlay:  # the property asks for it
+        off.pop("ApplyOverlay", None)
     return request.model_copy(
         update={
             "disks": request.disks[:1],
             "kernel_path": kernel,
             "boot_image": None if kernel else boot_image(request.image, image),
+            "overlay": request.overlay or _overlay(image, hooks),
+            "hook_settings": {**image.variables, "IMAGE_TYPE": image.image_type},
+            "kept_off": off,
         }
     )
+
+
+def _overlay(image: ImageSettings, hooks: HookSet) -> Path | None:
+    """What the hook overlays copies, or other hooks may look for. Raises ConfigurationError if it is not there."""
+    is_used = Switch.OVERLAYS in hooks.switches or hooks.programs
+    return overlay_directory(image.overlays_dir, image.overlay) if image.overlay and is_used else None

@@ -8,12 +8,13 @@ the files. How the node runs its helper VMs is said by snf-image.conf; what it s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from snf_image_host.configuration.setting_types import Verify
 from snf_image_host.configuration.settings import Settings
+from snf_image_host.hooks.switches import HookSet, Switch
 from snf_image_host.images.origins import OriginKind
 from snf_image_host.images.vouchers import policy_for
 from snf_image_host.instance_image.names import FORMATS
@@ -22,8 +23,10 @@ from snf_image_host.parameters.layout import numbered_as_instance_image
 from snf_image_shared.errors import RequestError
 
 _UNLIMITED = 1 << 30  # MiB, the most that CACHE_SIZE may say
-_GROWING = ("FIXPARTITIONTABLE", "FILESYSTEMRESIZEUNMOUNTED", "FILESYSTEMRESIZEMOUNTED", "FILESYSTEMRESIZEAFTERUMOUNT")
-_OF_WINDOWS = ("INSTALLUNATTEND", "DISABLEREMOTEDESKTOPCONNECTIONS")
+_GROWING = ("FixPartitionTable", "FilesystemResizeUnmounted", "FilesystemResizeMounted", "FilesystemResizeAfterUmount")
+_OF_WINDOWS = ("InstallUnattend", "DisableRemoteDesktopConnections")
+# OS parameters that ask for a task, whatever is switched on.
+_ASKING = (("HOSTNAME", "AssignHostname"), ("NETWORK", "ConfigureNetwork"))
 
 
 def kernel_path(image: ImageSettings, env: Mapping[str, str]) -> str:
@@ -42,6 +45,8 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
         update={
             "image_dir": image.image_dir,
             "networks_dir": image.networks_dir,
+            "customize_dir": image.customize_dir,
+            "overlays_dir": image.overlays_dir,
             "image_debug": image.image_debug or env.get("DEBUG_LEVEL", "0") not in {"", "0"},
             "cache_dir": image.cache_dir / "snf-image",
             "cache_size": 0 if image.image_cleanup else node.cache_size or _UNLIMITED,
@@ -57,20 +62,39 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
     )
 
 
-def properties_for(image: ImageSettings, env: Mapping[str, str], parameters: Mapping[str, str]) -> str:
-    """DEFAULT_PROPERTIES for the instance in `env` with these OS parameters (upper-case names), a JSON object.
-
-    Raises RequestError.
-    """
+def properties_for(image: ImageSettings, env: Mapping[str, str], hooks: HookSet) -> str:
+    """DEFAULT_PROPERTIES for the instance in `env`, a JSON object. Raises RequestError."""
     found = {"UNKNOWN_GUEST": "deliver", "IDENTITY_RESET": "none"}
     if image.image_type.is_archive:
-        found |= _layout(image, env)
-    found |= _boot(image, env)
-    found |= {f"EXCLUDE_TASK_{name}": "yes" for name in _excluded(image, parameters)}
-    return json.dumps(found)
+        found |= layout_properties(image, env)
+    if env.get("INSTANCE_HV_serial_console") == "True":
+        found["CONSOLE"] = "serial"
+        found["CONSOLE_SPEED"] = env.get("INSTANCE_HV_serial_speed", "")
+    if Switch.GRUB in hooks.switches:
+        found["KERNEL_ARGS"] = image.kernel_args
+    return json.dumps({name: value for name, value in found.items() if value})
 
 
-def _layout(image: ImageSettings, env: Mapping[str, str]) -> dict[str, str]:
+def kept_off(image: ImageSettings, hooks: HookSet, parameters: Mapping[str, str]) -> dict[str, str]:
+    """The tasks of snf-image that nothing asks for, and why each does not run; `parameters` by upper-case name."""
+    found = dict(hooks.tasks_off())
+    if Switch.OVERLAYS not in hooks.switches:
+        found["ApplyOverlay"] = "the hook overlays is not switched on"
+    if not image.grow:
+        found |= dict.fromkeys(_GROWING, "GROW=no")
+    if not image.image_type.is_archive and Switch.INTERFACES not in hooks.switches:
+        # What is unpacked is a system of its own from then on; a disk that is copied stays what it was.
+        found["ChangeMachineId"] = "the image is a disk, and the hook interfaces is not switched on"
+    if not parameters.get("OS_ANSWER_FILE"):
+        found |= dict.fromkeys(_OF_WINDOWS, "there is no os_answer_file")
+    for parameter, task in _ASKING:
+        if parameters.get(parameter):
+            found.pop(task, None)
+    return found
+
+
+def layout_properties(image: ImageSettings, env: Mapping[str, str]) -> dict[str, str]:
+    """What layout_from() wants, for the instance in `env`. Raises RequestError."""
     swap = (image.swap_size or _memory(env)) if image.swap else 0
     layout = {
         "FILESYSTEM": image.filesystem,
@@ -91,28 +115,3 @@ def _memory(env: Mapping[str, str]) -> int:
             "instance has; set SWAP_SIZE in the variant, or SWAP=no"
         )
     return int(text[:9])
-
-
-def _boot(image: ImageSettings, env: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    if env.get("INSTANCE_HV_serial_console") == "True":
-        found["CONSOLE"] = "serial"
-    if image.kernel_args:
-        found["KERNEL_ARGS"] = image.kernel_args
-    return found
-
-
-def _excluded(image: ImageSettings, parameters: Mapping[str, str]) -> Iterator[str]:
-    """The tasks of snf-image that nothing here asks for."""
-    if not image.grow:
-        yield from _GROWING
-    if not parameters.get("HOSTNAME"):
-        yield "ASSIGNHOSTNAME"
-    if not parameters.get("NETWORK"):
-        yield "CONFIGURENETWORK"
-    yield "DELETESSHKEYS"
-    if not image.image_type.is_archive:
-        # What was unpacked is a system of its own; a disk that was copied stays what it was.
-        yield "CHANGEMACHINEID"
-    if not parameters.get("OS_ANSWER_FILE"):
-        yield from _OF_WINDOWS
