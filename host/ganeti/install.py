@@ -143,10 +143,10 @@ def install_settings(places: Places) -> None:
         _offer(HERE / source, places.below(places.etc / target))
     templates = places.prefix / "share/snf-image/instance-image"
     for template in sorted(path for path in (HERE / "image/etc").rglob("*") if path.is_file()):
-        name = template.relative_to(HERE / "image/etc")
-        _copy(template, places.below(templates / name))
+        place = template.relative_to(HERE / "image/etc")
+        _copy(template, places.below(templates / place))
         if places.takes_over:
-            _offer(template, places.below(places.etc / name))
+            _offer(template, places.below(places.etc / place))
     for name in IMAGE_DIRECTORIES if places.takes_over else ():
         places.below(places.etc / "ganeti/instance-image" / name).mkdir(parents=True, exist_ok=True)
 

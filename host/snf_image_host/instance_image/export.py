@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from snf_image_host.instance_image.environment import check_environment
 from snf_image_host.instance_image.mapping import settings_for
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.progress import Progress
+from snf_image_host.tools.overlay import overlaid
 from snf_image_host.transfer import announce, check_open, descriptor, send_disk, write_all
 from snf_image_host.vm.floppy import config_floppy
 from snf_image_host.vm.helper_vm import HelperVM, Payload
@@ -119,10 +121,15 @@ def _export_dumps(
     """Send what the helper makes of the guest, if it makes anything of it."""
     way_out.limit = 2 * disk.size + (1 << 20)
     files = {JOB_FILE: _job(env, settings).dump()}
-    with HelperVM.ready(settings) as helper_vm, config_floppy(files, helper_vm.config_device) as floppy:
+    with (
+        HelperVM.ready(settings) as helper_vm,
+        config_floppy(files, helper_vm.config_device) as floppy,
+        # A journal is replayed in memory; the storage's own programs read what they serve, and no more.
+        overlaid(disk) if isinstance(disk, Source) else nullcontext(disk) as attached,
+    ):
         stream = Stream(sink=way_out.take)
         patience = _PASSES * disk.size / _SLOWEST
-        payload = Payload((disk,), floppy, None, known_hypervisor(env), stream=stream, patience=patience)
+        payload = Payload((attached,), floppy, None, known_hypervisor(env), stream=stream, patience=patience)
         helper_vm.run(payload, progress)
         if stream.failures:
             raise stream.failures[0]

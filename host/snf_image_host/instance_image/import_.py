@@ -19,6 +19,7 @@ from snf_image_host.disks.instance_disks import Transfer
 from snf_image_host.disks.storage import open_for_writing
 from snf_image_host.disks.targets import Target
 from snf_image_host.ganeti import Request
+from snf_image_host.hooks.switches import read_hook_set
 from snf_image_host.images.formats import HEAD, Wrapping, recognise
 from snf_image_host.images.integrity import Integrity
 from snf_image_host.images.opening import image_of
@@ -26,7 +27,7 @@ from snf_image_host.images.recipes import Container, Recipe
 from snf_image_host.images.streams import HeadedStream
 from snf_image_host.instance_image.environment import check_environment
 from snf_image_host.instance_image.incoming import Incoming, StreamKind, TarredDisk, kind_of
-from snf_image_host.instance_image.mapping import kernel_path, properties_for, settings_for
+from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
 from snf_image_host.instance_image.settings import ImageSettings, ImageType
 from snf_image_host.parameters.layout import layout_from
 from snf_image_host.parameters.osparams import os_parameters
@@ -45,7 +46,6 @@ from snf_image_shared.layouts import partitions
 
 _NO_IMAGE = {"IMG_ID": "null", "IMG_FORMAT": "diskdump"}
 _SLOWEST = 1 << 20  # bytes of a disk that a helper VM restores in a second at least, also one that is emulated
-_GROWING = ("FIXPARTITIONTABLE", "FILESYSTEMRESIZEUNMOUNTED", "FILESYSTEMRESIZEMOUNTED")
 
 
 def import_disk(env: Mapping[str, str], root: Path) -> None:
@@ -90,7 +90,7 @@ class _Import:
 
     def _dumps(self, transfer: Transfer, incoming: Incoming) -> None:
         """Have the helper VM divide the disk, as this node's settings say, and restore the dumps there."""
-        request, job = self._ordered(transfer, {})
+        request, job = self._ordered(transfer, grows=False)
         with (
             HelperVM.ready(self.settings) as helper_vm,
             orders_for(request, self.settings, self.progress) as orders,
@@ -124,7 +124,7 @@ class _Import:
 
     def _grow(self, transfer: Transfer, filled: _Filled) -> None:
         """What was imported is whole already, so that this may fail."""
-        request, job = self._ordered(transfer, {f"EXCLUDE_TASK_{name}": "no" for name in _GROWING})
+        request, job = self._ordered(transfer, grows=True)
         try:
             with (
                 HelperVM.ready(self.settings) as helper_vm,
@@ -134,14 +134,14 @@ class _Import:
         except HelperError as error:
             self.progress.warning(f"The disk is imported, but it did not grow to its new size: {error}")
 
-    def _ordered(self, transfer: Transfer, properties: Mapping[str, str]) -> tuple[Request, Job]:
+    def _ordered(self, transfer: Transfer, *, grows: bool) -> tuple[Request, Job]:
         """What an import asks of the helper. No image, and of the hooks grub alone. Raises SnfImageError."""
         parameters = {**os_parameters(self.env, self.settings), **_NO_IMAGE}
-        image = self.image.model_copy(update={"image_type": ImageType.DUMP})
-        defaults = properties_for(image, self.env, parameters)
+        image = self.image.model_copy(update={"image_type": ImageType.DUMP, "grow": grows})
+        hooks = read_hook_set(image.customize_dir, self.settings.shipped_hooks).for_import()
+        defaults = properties_for(image, self.env, hooks)
         settings = self.settings.model_copy(update={"default_properties": defaults})
         request = Request.from_environment(self.env, settings, parameters)
-        hooks = request.hooks.for_import() if request.hooks else None
         request = request.model_copy(
             update={
                 "disks": (transfer.disk,),
@@ -149,11 +149,13 @@ class _Import:
                 "overlay": None,
                 "hooks": hooks,
                 "hook_environment": {**request.hook_environment, "IMPORT_SCRIPT": "1"},
+                "hook_settings": {**image.variables, "IMAGE_TYPE": image.image_type},
+                "kept_off": kept_off(image, hooks, parameters),
             }
         )
         job = job_for(request, settings)
-        wanted = {**job.properties, "IDENTITY_RESET": "cards", **properties}
-        return request, replace(job, action=Action.IMPORT, properties=wanted)
+        wanted = {**job.properties, "IDENTITY_RESET": "cards"}
+        return request, replace(job, action=Action.IMPORT, properties=wanted, kept_off=request.kept_off)
 
     def _run(self, helper_vm: HelperVM, job: Job, orders: Orders, filled: _Filled) -> None:
         with config_floppy({JOB_FILE: job.dump()}, helper_vm.config_device) as floppy:

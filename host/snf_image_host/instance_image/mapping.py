@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from snf_image_host.configuration.setting_types import Verify
-from snf_image_host.configuration.settings import Settings
+from snf_image_host.configuration.settings import Settings, as_written
 from snf_image_host.hooks.switches import HookSet, Switch
 from snf_image_host.images.origins import OriginKind
 from snf_image_host.images.vouchers import policy_for
@@ -98,10 +98,10 @@ def layout_properties(image: ImageSettings, env: Mapping[str, str]) -> dict[str,
     swap = (image.swap_size or _memory(env)) if image.swap else 0
     layout = {
         "FILESYSTEM": image.filesystem,
-        "FILESYSTEM_FEATURES": image.filesystem_features,
+        "FILESYSTEM_FEATURES": as_written(image.filesystem_features),
         **numbered_as_instance_image(kernel_path(image, env), image.boot_size, swap),
-        "PARTITION_TABLE": image.partition_table,
-        "BOOT_MODE": image.boot_mode,
+        "PARTITION_TABLE": as_written(image.partition_table),
+        "BOOT_MODE": as_written(image.boot_mode),
     }
     return {name: value for name, value in layout.items() if value}
 

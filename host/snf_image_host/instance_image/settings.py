@@ -19,6 +19,7 @@ from snf_image_host.configuration.setting_files import Given
 from snf_image_host.configuration.setting_types import IMAGE_SCHEMES, Directory, Flag
 from snf_image_host.configuration.settings import as_written
 from snf_image_host.instance_image.files import CONFIGURATION, ImageFiles
+from snf_image_host.parameters.layout import Features
 from snf_image_host.parameters.osparams import OS_PARAMETERS
 from snf_image_shared.deployment import FILE_SYSTEMS, BootMode, TableType
 from snf_image_shared.errors import ConfigurationError
@@ -116,14 +117,14 @@ class ImageSettings(BaseModel):
         default=100, ge=1, le=_LARGEST, description="MiB of /boot; there is none where the hypervisor brings a kernel."
     )
     filesystem: _FileSystem = Field(default="ext3", description="ext2, ext3, ext4, xfs or btrfs (tarball and dump).")
-    filesystem_features: Literal["", "conservative", "current"] = Field(
-        default="", description="conservative: as old guests can read them; or current. Empty: conservative."
+    filesystem_features: Features | None = Field(
+        default=None, description="conservative: as old guests can read them; or current. Empty: conservative."
     )
-    partition_table: Literal["", TableType.MSDOS, TableType.GPT] = Field(
-        default="", description="msdos or gpt. Empty: msdos, but gpt for UEFI and for disks of more than 2 TiB."
+    partition_table: TableType | None = Field(
+        default=None, description="msdos or gpt. Empty: msdos, but gpt for UEFI and for disks of more than 2 TiB."
     )
-    boot_mode: Literal["", BootMode.BIOS, BootMode.UEFI] = Field(
-        default="", description="bios or uefi: which firmware the instance starts with. Empty: bios."
+    boot_mode: BootMode | None = Field(
+        default=None, description="bios or uefi: which firmware the instance starts with. Empty: bios."
     )
     grow: Flag = Field(
         default=False,
