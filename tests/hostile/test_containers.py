@@ -379,6 +379,7 @@ def refused(directory: Path, img_format: str, image: bytes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.image_row(22)
 @pytest.mark.root
 def test_rows_1_to_3_a_qcow2_that_names_a_file_or_a_server_is_refused_and_nobody_is_asked(directory: Path) -> None:
     made_by_qemu = ("qemu-img", "create", "-q", "-f", "qcow2")
@@ -420,6 +421,7 @@ def test_row_14_a_descriptor_alone_or_a_flat_vmdk_is_refused(directory: Path) ->
         assert "it is a VMDK descriptor: convert it" in refused(directory, img_format, text.ljust(1024, b"\n"))
 
 
+@pytest.mark.image_row(22)
 @pytest.mark.parametrize("img_format", ["diskdump", "extdump", "ntfsdump"])
 def test_row_11_a_disk_that_is_really_a_container_is_refused(directory: Path, img_format: str) -> None:
     for driver, image in (("vmdk", sparse()), ("vdi", vdi()), ("vhdx", vhdx()), ("qcow2", made("qcow2", "compat=1.1"))):

@@ -83,6 +83,7 @@ def assert_does_not_boot(disk: Path) -> None:
         assert not any(file.read(MIB))
 
 
+@pytest.mark.image_row(97)
 @pytest.mark.row(87)
 def test_a_hung_helper_is_stopped(provider: Provider, instance: Instance, cache: Path, tmp_path: Path) -> None:
     provider.configure(HELPER_DIR=str(cache / "helper"), **LIMITED)
@@ -103,6 +104,7 @@ def test_a_helper_that_never_boots_is_stopped(
     assert_does_not_boot(instance.disks[0])
 
 
+@pytest.mark.image_row(97)
 @pytest.mark.row(87)
 def test_a_panicking_helper_ends_at_once(provider: Provider, instance: Instance, tmp_path: Path) -> None:
     with nothing_left(tmp_path):
@@ -149,6 +151,7 @@ CUSTOMIZING = r"VM START"
 IN_A_TASK = "task-start"
 
 
+@pytest.mark.image_row(97)
 @pytest.mark.row(24, 90)
 @pytest.mark.parametrize("stage", [COPYING, CUSTOMIZING, IN_A_TASK])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])

@@ -25,6 +25,7 @@ every_case = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.image_row(74)
 @pytest.mark.row(148, 155, 169, 171, 182, 186)
 @every_case
 def test_a_debian_instance_is_what_was_ordered(provider: Provider, cache: Path, tmp_path: Path, case: Case) -> None:

@@ -70,6 +70,7 @@ def test_the_host_tier_never_mounts_loops_probes_or_reads_the_disk_and_makes_no_
     assert _made(lines) == []
 
 
+@pytest.mark.image_row(96)
 @pytest.mark.row(98, 99, 100)
 def test_qemu_is_unprivileged_in_every_way_and_the_helper_image_is_not_written(
     provider: Provider, instance: Instance, cache: Path

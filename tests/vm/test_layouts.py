@@ -104,6 +104,7 @@ def deploy(name: str, provider: Provider, cache: Path, directory: Path) -> Deplo
     return Deployed(name, disk, image, swap, outcome)
 
 
+@pytest.mark.image_row(24)
 @pytest.mark.row(119, 120, 121, 122, 123)
 def test_the_partition_table_is_sound_and_the_last_partition_reaches_the_swap(deployed: Deployed) -> None:
     check_table(deployed.disk)
@@ -124,6 +125,7 @@ def test_the_partition_table_is_sound_and_the_last_partition_reaches_the_swap(de
         )
 
 
+@pytest.mark.image_row(24)
 @pytest.mark.row(105)
 def test_every_file_system_is_clean_and_the_root_fills_its_partition(deployed: Deployed) -> None:
     for volume in LAYOUTS[deployed.name].volumes:

@@ -43,6 +43,7 @@ def rooms(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[tupl
         return {(software, name): pool.submit(begin, software, name) for software in PROGRAMS for name in INPUTS}
 
 
+@pytest.mark.image_row(73, 74)
 @pytest.mark.guest(family="Debian", version="12, 13", stack="ifupdown", boot="not started", proven="tool")
 @pytest.mark.guest(family="Debian", version="12, 13", stack="netplan", boot="not started", proven="tool")
 @pytest.mark.guest(family="Debian", version="12, 13", stack="networkd", boot="not started", proven="tool")

@@ -85,6 +85,7 @@ def test_an_image_with_holes_replaces_all_garbage_of_a_file(directory: Path) -> 
     assert disk.read_bytes() == expected(image, 44 * MIB)
 
 
+@pytest.mark.image_row(25)
 @pytest.mark.row(61, 67)
 @pytest.mark.root
 @pytest.mark.parametrize("sector", [512, 4096])
@@ -96,6 +97,7 @@ def test_an_image_with_holes_replaces_all_garbage_of_a_block_device(directory: P
         assert device.read_bytes() == expected(image, 44 * MIB)
 
 
+@pytest.mark.image_row(25)
 def test_written_zeros_of_an_image_are_as_good_as_holes(directory: Path) -> None:
     (directory / "image").write_bytes(b"x" * MIB + bytes(20 * MIB) + b"y" * MIB)
     disk = make_disk(directory, 22 * MIB)
@@ -145,6 +147,7 @@ def test_holes_finer_than_a_direct_transfer_are_kept_exact(directory: Path) -> N
         subprocess.run(["umount", str(directory / "mnt")], check=True)
 
 
+@pytest.mark.image_row(23)
 def test_an_image_one_byte_larger_than_the_disk_is_refused_before_anything_is_written(directory: Path) -> None:
     make_image(directory, [(True, 3 * MIB + 1)])
     disk = make_disk(directory, 3 * MIB)
