@@ -92,6 +92,18 @@ def run(
     return finished
 
 
+def run_attached(argv: Sequence[str], *, env: dict[str, str] | None = None) -> int:
+    """Run a program on our own input and outputs, for a person: its exit status, as a shell has it.
+
+    Raises ProcessError when it cannot be started.
+    """
+    try:
+        done = subprocess.run(list(argv), env={"PATH": SEARCH_PATH, "LC_ALL": "C", **(env or {})}, check=False)
+    except OSError as error:
+        raise ProcessError(Path(argv[0]).name, f"cannot be started: {error.strerror}") from error
+    return 128 - done.returncode if done.returncode < 0 else done.returncode
+
+
 def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: Limits) -> Finished:
     """As run(), for a stranger's program: it has nothing to read, and both its outputs are `stdout`, the end of them.
 

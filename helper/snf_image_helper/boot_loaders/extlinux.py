@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from snf_image_helper.files.edits import Edits, assign, assigned
-from snf_image_helper.linux.kernel_arguments import SERIAL_SPEED, Arguments, changed, changed_value, raw
+from snf_image_helper.linux.kernel_arguments import Arguments, changed, changed_value, raw
 
 _MENUS = (
     *("/boot/extlinux.conf", "/boot/extlinux/extlinux.conf", "/boot/extlinux/linux.cfg", "/extlinux.conf"),
@@ -15,7 +15,6 @@ _MENUS = (
 _ALPINE = "/etc/update-extlinux.conf"  # what update-extlinux(1) makes the menu from
 _DEBIAN = "/etc/default/extlinux"
 _MODULES = (".c32", ".0", ".bin", ".bs", ".bss")
-_SERIAL = f"SERIAL 0 {SERIAL_SPEED}"
 
 
 def edit(edits: Edits, wanted: Arguments) -> bool:
@@ -26,7 +25,7 @@ def edit(edits: Edits, wanted: Arguments) -> bool:
         if text is not None:
             lines, has_kernels = _edited(text.split("\n"), wanted)
             if has_kernels and wanted.serial and not any(line.upper().startswith("SERIAL ") for line in lines):
-                lines.insert(0, _SERIAL)  # where it must stand: before everything else
+                lines.insert(0, f"SERIAL 0 {wanted.baud}")  # where it must stand: before everything else
             edits.put(path, "\n".join(lines))
             found |= has_kernels
     for path, name in ((_ALPINE, "default_kernel_opts"), (_DEBIAN, "EXTLINUX_PARAMETERS")):
@@ -35,7 +34,7 @@ def edit(edits: Edits, wanted: Arguments) -> bool:
         if text is not None and value is not None and not set(value) & set("$`\\"):
             text = assign(text, name, changed_value(value, wanted, raw).replace('"', ""))
             if wanted.serial and path == _ALPINE:
-                text = assign(assign(text, "serial_port", "0"), "serial_baud", str(SERIAL_SPEED))
+                text = assign(assign(text, "serial_port", "0"), "serial_baud", str(wanted.baud))
             edits.put(path, text)
     return found
 

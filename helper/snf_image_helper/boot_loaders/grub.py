@@ -7,7 +7,6 @@ from snf_image_helper.boot_loaders.places import vendor_directories
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux.kernel_arguments import (
-    SERIAL_SPEED,
     Arguments,
     changed,
     changed_value,
@@ -24,9 +23,10 @@ _DEFAULT, _ALL = "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_CMDLINE_LINUX"
 _DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _KERNELS = frozenset({"linux", "linux16", "linuxefi"})
 _HEADER_END = "### END /etc/grub.d/00_header ###"
-_SERIAL = f"serial --speed={SERIAL_SPEED} --unit=0"
 # What grub-mkconfig 2.12 writes for GRUB_TERMINAL="console serial", but for the screen's own terminal, which stays.
-_TERMINALS = (_SERIAL, "terminal_input --append serial", "terminal_output --append serial")
+_TERMINALS = ("terminal_input --append serial", "terminal_output --append serial")
+# Where there is no screen GRUB would wait for its next picture for ever (grub-core/video/i386/pc/vga.c).
+_NO_PICTURE = "GRUB_GFXPAYLOAD_LINUX=text"
 # grub/lib/envblk.h: a block of this size, filled up with #, that GRUB writes back in its place
 _BLOCK, _BLOCK_HEAD = 1024, "# GRUB Environment Block\n"
 _OPTIONS = "kernelopts="  # Red Hat's from 8 on: what the entries of the Boot Loader Specification refer to
@@ -72,7 +72,7 @@ def _edit_menu(edits: Edits, path: str, wanted: Arguments) -> bool:
             lines[number] = f'{head}"{_quoted(changed_value(value, wanted, for_grub_entry))}"'
             found = True
     if wanted.serial and _HEADER_END in lines and not any(line.startswith("serial ") for line in lines):
-        lines[lines.index(_HEADER_END) : lines.index(_HEADER_END)] = _TERMINALS
+        lines[lines.index(_HEADER_END) : lines.index(_HEADER_END)] = (_serial(wanted), *_TERMINALS)
     edits.put(path, "\n".join(lines))
     return found
 
@@ -107,7 +107,7 @@ def _edit_settings(edits: Edits, wanted: Arguments) -> None:
         return
     if _reads_drop_ins(edits.guest):
         lines = [f'{_DEFAULT}="${_DEFAULT} {_merged_in_shell("", wanted)}"']
-        lines += _terminal_settings() if wanted.serial else []
+        lines += _terminal_settings(edits.guest, wanted) if wanted.serial else []
         edits.put(_DROP_IN, "\n".join(("# Written by snf-image.", *lines, "")))
         return
     lines = text.split("\n")
@@ -118,13 +118,18 @@ def _edit_settings(edits: Edits, wanted: Arguments) -> None:
         last = len(lines) - 2
     lines[last] = _changed_assignment(lines[last], name, wanted)
     if wanted.serial:
-        missing = [line for line in _terminal_settings() if line not in lines]
+        missing = [line for line in _terminal_settings(edits.guest, wanted) if line not in lines]
         lines[-1:] = [*filter(None, lines[-1:]), *missing, ""]
     edits.put(_SETTINGS, "\n".join(lines))
 
 
-def _terminal_settings() -> tuple[str, ...]:
-    return ('GRUB_TERMINAL="console serial"', f'GRUB_SERIAL_COMMAND="{_SERIAL}"')
+def _terminal_settings(guest: Guest, wanted: Arguments) -> tuple[str, ...]:
+    picture = () if any(place in guest.mounts for place in ("/boot/efi", "/efi")) else (_NO_PICTURE,)
+    return ('GRUB_TERMINAL="console serial"', f'GRUB_SERIAL_COMMAND="{_serial(wanted)}"', *picture)
+
+
+def _serial(wanted: Arguments) -> str:
+    return f"serial --speed={wanted.baud} --unit=0"
 
 
 def _reads_drop_ins(guest: Guest) -> bool:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from snf_image_helper.files.edits import Edits
-from snf_image_helper.linux.kernel_arguments import SERIAL_SPEED, Arguments, changed, changed_value, raw
+from snf_image_helper.linux.kernel_arguments import Arguments, changed, changed_value, raw
 
 _MENUS = ("/boot/grub/menu.lst", "/boot/grub/grub.conf")
 _KEPT = "# kopt="  # what Debian's update-grub makes the next menu from
-_TERMINALS = (f"serial --unit=0 --speed={SERIAL_SPEED}", "terminal --timeout=5 serial console")
+_TERMINAL = "terminal --timeout=5 serial console"
 
 
 def edit(edits: Edits, wanted: Arguments) -> bool:
@@ -28,7 +28,7 @@ def edit(edits: Edits, wanted: Arguments) -> bool:
                 lines[number] = _KEPT + changed_value(line.removeprefix(_KEPT), wanted, raw)
         title = next((number for number, line in enumerate(lines) if line.startswith("title")), None)
         if wanted.serial and title is not None and not any(line.startswith("serial ") for line in lines):
-            lines[title:title] = _TERMINALS
+            lines[title:title] = (f"serial --unit=0 --speed={wanted.baud}", _TERMINAL)
         edits.put(path, "\n".join(lines))
     return found
 

@@ -30,14 +30,21 @@ _GRUB_PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+=~^*?!-]+")
 class Arguments:
     """What a kernel is to be started with besides: `words` without quotes, perhaps with blanks in them.
 
-    `serial` makes the first serial port the console that programs see, and keeps the screen as another.
+    `serial` makes the first serial port the console that programs see, and keeps the screen as another; at `speed`
+    bits a second, or None for what is configured already, if anything is.
     """
 
     words: tuple[str, ...] = ()
     serial: bool = False
+    speed: int | None = None
 
     def __bool__(self) -> bool:
         return self.serial or bool(self.words)
+
+    @property
+    def baud(self) -> int:
+        """The speed for what has none yet."""
+        return self.speed or SERIAL_SPEED
 
 
 Quote = Callable[[str], str]
@@ -88,7 +95,7 @@ def merged(tokens: Sequence[str], wanted: Arguments, quote: Quote) -> list[str]:
         found[same[0]] = quote(word)
         for number in reversed(same[1:]):
             del found[number]
-    return _with_serial_console(found) if wanted.serial else found
+    return _with_serial_console(found, wanted) if wanted.serial else found
 
 
 def raw(word: str) -> str:
@@ -136,12 +143,18 @@ def _ends_command(token: str) -> bool:
     return token in {"}", "\\"} or token.startswith("#") or (token[0] not in "\"'" and bool(set(token) & set(";|&")))
 
 
-def _with_serial_console(tokens: list[str]) -> list[str]:
+def _with_serial_console(tokens: list[str], wanted: Arguments) -> list[str]:
     """Messages go to every console that is named, /dev/console is the last one (admin-guide/serial-console.rst)."""
     consoles = [bare(token).removeprefix("console=") for token in tokens if bare(token).startswith("console=")]
     has_screen = any(name.startswith("tty") and not name.startswith("ttyS") for name in consoles)
-    if has_screen and consoles[-1].partition(",")[0] == SERIAL_PORT:
+    if has_screen and consoles[-1].partition(",")[0] == SERIAL_PORT and _is_fast_enough(consoles[-1], wanted):
         return tokens
     rest = [token for token in tokens if bare(token).partition(",")[0] != f"console={SERIAL_PORT}"]
     screen = [] if has_screen else ["console=tty0"]
-    return [*rest, *screen, f"console={SERIAL_PORT},{SERIAL_SPEED}"]
+    return [*rest, *screen, f"console={SERIAL_PORT},{wanted.baud}"]
+
+
+def _is_fast_enough(console: str, wanted: Arguments) -> bool:
+    """Whether the speed is the one that was asked for, if one was; a kernel that is told none takes 9600."""
+    mode = console.partition(",")[2] or "9600"
+    return wanted.speed is None or re.match(r"\d*", mode)[0] == str(wanted.speed)  # type: ignore[index]

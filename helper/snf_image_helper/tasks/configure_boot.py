@@ -10,16 +10,14 @@ from __future__ import annotations
 from snf_image_helper.boot_loaders import LOADERS
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.asked_arguments import CONSOLE, asked
 from snf_image_helper.linux.getty import enable_getty
-from snf_image_helper.linux.kernel_arguments import PROPERTY, Arguments, parse
+from snf_image_helper.linux.kernel_arguments import PROPERTY
 from snf_image_helper.linux.removable_loader import ensure_removable_loader
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import LINUX_ONLY, MOUNT_IMAGE, Task
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
-
-_CONSOLE = "CONSOLE"
-_SERIAL = "serial"
 
 
 def configure_boot(guest: Guest, job: Job, report: Reporter) -> None:
@@ -29,28 +27,22 @@ def configure_boot(guest: Guest, job: Job, report: Reporter) -> None:
         edits = Edits(guest)
         # Every one: a guest with entries of the Boot Loader Specification has a grub.cfg as well.
         found = [edit(edits, wanted) for edit in LOADERS]
-        if not any(found):
-            asking = " and ".join(name for name in (_CONSOLE, PROPERTY) if job.wishes.text(name))
+        if job.deployment is not None and not job.deployment.layout.has_loader:
+            report.warning("The hypervisor starts the kernel: its arguments are Ganeti's kernel_args and root_path")
+        elif not any(found):
+            asking = " and ".join(name for name in (CONSOLE, PROPERTY) if job.wishes.text(name))
             raise GuestError(
                 f"property {asking}: no configuration of a boot loader with kernels was found in the guest (of GRUB, "
                 "systemd-boot or extlinux, in a /boot that fstab mounts; unified kernels have their arguments inside); "
                 "leave the property away"
             )
         if wanted.serial:
-            enable_getty(edits, report)
+            enable_getty(edits, wanted, report)
         edits.apply()
     try:
         ensure_removable_loader(guest, report)
     except GuestError as error:  # nobody asked for it, and with BIOS the guest does not need it
         report.warning(f"The guest has no loader that UEFI finds without variables, and none can be put there: {error}")
-
-
-def asked(job: Job) -> Arguments:
-    """What the properties ask for. Raises GuestError."""
-    console = job.wishes.text(_CONSOLE)
-    if console is not None and console.lower() != _SERIAL:
-        raise GuestError(f"property {_CONSOLE}: {console[:40]!r} is unknown; the only one to ask for is {_SERIAL}")
-    return Arguments(parse(job.wishes.text(PROPERTY) or ""), console is not None)
 
 
 def _skip(job: Job) -> str | None:

@@ -19,6 +19,7 @@ from snf_image_helper.disks.filesystems import check_writable, mount, probe, unm
 from snf_image_helper.fresh import fresh_bytes
 from snf_image_helper.guest import Guest, Ownership
 from snf_image_helper.linux import ignition, kernel_arguments, time_zones
+from snf_image_helper.linux.asked_arguments import asked
 from snf_image_helper.linux.ignition import File, Orders, User
 from snf_image_helper.network import RENDERERS, Renderer
 from snf_image_helper.network.cards import cards_of
@@ -27,7 +28,6 @@ from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import Care, IgnitionGuest, System
 from snf_image_helper.task import LINUX_ONLY, Task
 from snf_image_helper.tasks.assign_hostname import host_name
-from snf_image_helper.tasks.configure_boot import asked
 from snf_image_helper.tasks.enforce_personality import contents
 from snf_image_helper.users.passwords import ENTROPY, Method, check_hash, hash_password, parse_method
 from snf_image_helper.users.public_keys import parse_keys

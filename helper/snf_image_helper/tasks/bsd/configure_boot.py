@@ -6,10 +6,10 @@ from __future__ import annotations
 from snf_image_helper.bsd import serial_console
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
+from snf_image_helper.linux.asked_arguments import asked
 from snf_image_helper.linux.kernel_arguments import PROPERTY
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import BSD, MOUNT_IMAGE, Task
-from snf_image_helper.tasks.configure_boot import asked
 from snf_image_shared.job import Job
 
 
