@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import snf_image_helper
+import snf_image_shared
 from snf_image_helper import cloud_init, inputs
 from snf_image_helper.disks.filesystems import unmount
 from snf_image_helper.guest import Guest
@@ -27,8 +28,8 @@ from snf_image_shared.process import SEARCH_PATH, Limits, ProcessError, run
 
 PLACE = Path("/run/snf-image/hooks")
 OS_DIRECTORY = "/usr/share/ganeti/os/image"  # where hooks are started, and find common.sh
-_CODE = Path(snf_image_helper.__file__).parent.parent
-_SHARED = ("/dev", "/sys", "/run", "/tmp", str(_CODE))  # noqa: S108 - the helper's
+_CODE = tuple(dict.fromkeys(str(Path(each.__path__[0]).parent) for each in (snf_image_helper, snf_image_shared)))
+_SHARED = ("/dev", "/sys", "/run", "/tmp", *_CODE)  # noqa: S108 - the helper's
 _LONGEST = 120 * 1024  # bytes: the kernel refuses an environment string of 128 KiB (MAX_ARG_STRLEN)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PARTITION = re.compile(r"/dev/([a-z]+)([0-9]+)")
@@ -59,8 +60,28 @@ class Room:
         return [*confined, OS_DIRECTORY, f"{hooks.directory}/{name}", *hooks.arguments]
 
 
+@dataclass(frozen=True)
+class Packed:
+    """An archive that is open, and where hooks look for what is in it."""
+
+    archive: Input
+    fd: int
+    at: str = "/"
+
+
 @contextmanager
-def room_for(hooks: Hooks, guest: Guest, job: Job) -> Iterator[Room]:
+def opened_archives(hooks: Hooks, job: Job) -> Iterator[tuple[Packed, ...]]:
+    """What hooks get to see of the node. Raises GuestError, OSError."""
+    with inputs.opened(hooks.archive) as fd:
+        if job.overlay and hooks.overlay:
+            with inputs.opened(job.overlay) as overlay:
+                yield Packed(hooks.archive, fd), Packed(job.overlay, overlay, hooks.overlay)
+        else:
+            yield (Packed(hooks.archive, fd),)
+
+
+@contextmanager
+def room_for(archives: Sequence[Packed], guest: Guest, job: Job, hooks: Hooks) -> Iterator[Room]:
     """Make it, and take it away. Raises GuestError, ProcessError."""
     PLACE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -68,9 +89,8 @@ def room_for(hooks: Hooks, guest: Guest, job: Job) -> Iterator[Room]:
         stack.callback(unmount, str(PLACE), lazily=True)
         for name in ("upper", "work", "root"):
             (PLACE / name).mkdir()
-        _unpack(hooks.archive, "")
-        if job.overlay and hooks.overlay:
-            _unpack(job.overlay, hooks.overlay)
+        for packed in archives:
+            _unpack(packed)
         environment = {**_given(hooks.environment), **_places(guest)}
         started = PLACE / "upper" / OS_DIRECTORY.lstrip("/")
         started.mkdir(parents=True, exist_ok=True)
@@ -84,21 +104,20 @@ def room_for(hooks: Hooks, guest: Guest, job: Job) -> Iterator[Room]:
         yield Room({**environment, **own})
 
 
-def _unpack(wanted: Input, at: str) -> None:
+def _unpack(packed: Packed) -> None:
     """Put the files of an archive where hooks look for them. Raises GuestError, ProcessError."""
-    place = PLACE / "upper" / at.lstrip("/")
+    place = PLACE / "upper" / packed.at.lstrip("/")
     place.mkdir(parents=True, exist_ok=True)
     tar = ["tar", "-x", "-C", str(place), "-f", "-", "--numeric-owner", "--same-owner", "-p"]
-    with inputs.opened(wanted) as fd:
-        try:
-            chain([inputs.only(wanted), tar], fd, Limits(timeout=_FILES))
-        except ProcessError as error:
-            room = os.statvfs(PLACE)
-            if room.f_bavail * room.f_frsize < 1 << 20:
-                raise GuestError(
-                    f"{wanted.name}: there is no room for it in the memory of the helper VM; raise HELPER_MEMORY"
-                ) from error
-            raise
+    try:
+        chain([inputs.only(packed.archive), tar], packed.fd, Limits(timeout=_FILES))
+    except ProcessError as error:
+        room = os.statvfs(PLACE)
+        if room.f_bavail * room.f_frsize < 1 << 20:
+            raise GuestError(
+                f"{packed.archive.name}: there is no room for it in the memory of the helper VM; raise HELPER_MEMORY"
+            ) from error
+        raise
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str]:
@@ -141,7 +160,7 @@ _CLOUD_INIT = f"""\
 #!/usr/bin/python3 -IS
 import os, sys
 
-sys.path.append("{_CODE}")
+sys.path += {list(_CODE)}
 from snf_image_helper.hooks.cloud_config import from_environment
 
 print(from_environment(os.environ), end="")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snf_image_helper.guest import Guest
-from snf_image_helper.hooks.room import Room, room_for
+from snf_image_helper.hooks.room import Packed, Room, opened_archives, room_for
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.deployment import Hooks
 from snf_image_shared.errors import GuestError
@@ -25,9 +25,18 @@ def run_hooks(names: Sequence[str], guest: Guest, job: Job, report: Reporter) ->
     hooks = job.hooks
     if hooks is None or not names:
         return
+    with opened_archives(hooks, job) as archives:
+        run_unpacked(names, archives, guest, job, report)
+
+
+def run_unpacked(names: Sequence[str], archives: Sequence[Packed], guest: Guest, job: Job, report: Reporter) -> None:
+    """As run_hooks(), for archives that are open."""
+    hooks = job.hooks
+    if hooks is None:
+        return
     guest.programs_ran = True
     failures = []
-    with room_for(hooks, guest, job) as room:
+    with room_for(archives, guest, job, hooks) as room:
         for name in names:
             print(f"hook {name}:", flush=True)
             if failure := _run(name, room, hooks, guest):
