@@ -20,6 +20,14 @@ _KEPT = 64 << 10  # bytes of a program's first and of its last words
 _LINE = 4096  # bytes of an unfinished line that are looked at together with what follows
 
 
+class PipelineError(ProcessError):
+    """One of the programs failed: `said` is all that was kept of its standard error, by lines."""
+
+    def __init__(self, program: str, outcome: str, said: str = "") -> None:
+        super().__init__(program, outcome, said)
+        self.said = tuple(line for line in said.splitlines() if line.strip())
+
+
 @dataclass
 class _Said:
     """Standard error as it comes: a million complaints take no more memory than a few."""
@@ -76,7 +84,7 @@ def chain(
 
     The deadline is that of all, and none of them outlives the call. Of what each says on standard error the first and
     the last 64 KiB are kept. A line in which `hopeless` is found ends all of them at once, and is why. Raises
-    ProcessError as run() does, for the first that fails by itself: one that dies of another's end is not to blame.
+    PipelineError as run() does, for the first that fails by itself: one that dies of another's end is not to blame.
     """
     deadline = time.monotonic() + limits.timeout
     with ExitStack() as stack:
@@ -93,7 +101,7 @@ def chain(
             links.append(link)
         if not _followed(links, deadline, hopeless):
             running = next(link for link in links if link.child.poll() is None)
-            raise ProcessError(running.program, f"did not finish within {limits.timeout:g} seconds")
+            raise PipelineError(running.program, f"did not finish within {limits.timeout:g} seconds")
         _judge(links, limits)
         return tuple(Finished(link.child.returncode, "", link.said.text()) for link in links)
 
@@ -113,14 +121,14 @@ def _started(
             pass_fds=tuple(limits.pass_fds),
         )
     except FileNotFoundError as error:
-        raise ProcessError(program, "is not installed") from error
+        raise PipelineError(program, "is not installed") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ProcessError(program, f"cannot be started: {reason}") from error
+        raise PipelineError(program, f"cannot be started: {reason}") from error
 
 
 def _followed(links: Sequence[_Link], deadline: float, hopeless: re.Pattern[str] | None) -> bool:
-    """Listen until all have ended; False if the deadline comes first. Raises ProcessError for a hopeless line."""
+    """Listen until all have ended; False if the deadline comes first. Raises PipelineError for a hopeless line."""
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for link in links:
             pidfd = os.pidfd_open(link.child.pid)
@@ -154,7 +162,7 @@ def _listen(link: _Link, hopeless: re.Pattern[str] | None) -> bool:
         lines = link.said.add(piece).decode("utf-8", errors="replace")
         for line in lines.splitlines() if hopeless else ():
             if hopeless and hopeless.search(line):
-                raise ProcessError(link.program, "gave up", line)
+                raise PipelineError(link.program, "gave up", line)
     return False
 
 
@@ -165,4 +173,4 @@ def _judge(links: Sequence[_Link], limits: Limits) -> None:
     # Some end without a word, and not by SIGPIPE, when nobody reads on.
     own = [link for link in failed if link.child.returncode != -signal.SIGPIPE]
     for link in ([link for link in own if link.said.first.strip()] or own or failed)[:1]:
-        raise ProcessError(link.program, outcome(link.child.returncode), link.said.text())
+        raise PipelineError(link.program, outcome(link.child.returncode), link.said.text())

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An archive as it comes, led through programs that unpack it; and what is said when they cannot."""
+"""An archive as it comes, led through programs of which the last one unpacks it; and what is said when it cannot."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from snf_image_helper.deployment.cell import Cell
 from snf_image_shared.errors import GuestError
-from snf_image_shared.pipeline import chain
-from snf_image_shared.process import Limits, ProcessError
+from snf_image_shared.pipeline import PipelineError, chain
+from snf_image_shared.process import Limits
 
 _PATIENCE = 24 * 3600.0  # seconds: the host's deadline is the one that counts
 # Not of an extended attribute: those have a limit of their own, of which the kernel says the same.
-_FULL = re.compile(r"^(?!.*(?:attribute|ACL)).*No space left on device")
+_FULL = re.compile(r"^(?!.*(?:attribute|ACL)).*(?:No space left on device|Wrote only \d+ of \d+ bytes)")
+_NO_REASON = re.compile("Exiting with failure|Error is not recoverable|Removing leading|Skipping to next|open /dev/tty")
+_LONGEST = 300  # characters of a line: the name of a file alone may have 4096 bytes
 _MIB = 1 << 20
 
 
@@ -32,27 +34,60 @@ class Content:
     length: int | None = None
 
 
-def unpack_into(content: Content, commands: Sequence[Sequence[str]], cell: Cell) -> tuple[str, ...]:
-    """Run the programs of which the last one unpacks. The answer is what that said, by lines.
+@dataclass(frozen=True)
+class Unpacker:
+    """A program of the helper's that reads an archive, run in the directory `at` of the new tree.
 
-    Raises GuestError when a file system is full, ProcessError.
+    `cures` complete the message for lines of its standard error in which their pattern is found.
+    """
+
+    argv: Sequence[str]
+    at: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    cures: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+
+def unpack_into(cell: Cell, content: Content, unpacker: Unpacker, decompressor: Sequence[str] = ()) -> tuple[str, ...]:
+    """Lead the content through both programs. The answer are the lines of the unpacker's standard error.
+
+    Raises GuestError that says why it cannot be done.
     """
     # Behind the last byte of a file a device goes on with zeros.
-    only = [] if content.length is None else [["head", "-c", str(content.length)]]
+    commands = [] if content.length is None else [["head", "-c", str(content.length)]]
+    commands += [list(decompressor)] if decompressor else []
+    commands.append(cell.command(unpacker.argv, at=unpacker.at, env=unpacker.env))
     try:
-        done = chain([*only, *commands], content.fd, Limits(timeout=_PATIENCE), hopeless=_FULL)
-    except ProcessError as error:
-        if any(_FULL.search(line) for line in error.stderr_tail):
+        done = chain(commands, content.fd, Limits(timeout=_PATIENCE), hopeless=_FULL)
+    except PipelineError as error:
+        if any(_FULL.search(line) for line in error.said):
             raise GuestError(f"{content.name} does not fit: {_fullest(cell)}") from error
-        raise
+        raise GuestError(f"{content.name} cannot be unpacked: {_reason(error, unpacker)}") from error
+    if "trailing garbage" in done[-2].stderr if len(done) > 1 else False:
+        raise GuestError(f"{content.name} cannot be unpacked: something else follows its compressed data")
     return tuple(done[-1].stderr.splitlines())
+
+
+def _reason(error: PipelineError, unpacker: Unpacker) -> str:
+    reasons = [line.strip() for line in error.said if not _NO_REASON.search(line)]
+    if not reasons:
+        program = unpacker.argv[0] if error.program == "chroot" else error.program
+        return f"{program} {error.outcome}"
+    first = shortened(reasons[0])
+    more = f" (and {len(reasons) - 1} lines more)" if len(reasons) > 1 else ""
+    cure = next((f"; {cure}" for pattern, cure in unpacker.cures if pattern.search(reasons[0])), "")
+    return f"{first}{more}{cure}"
+
+
+def shortened(line: str) -> str:
+    """A line that may name a file, fit to be shown."""
+    text = "".join(char if char.isprintable() else "?" for char in line)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def _fullest(cell: Cell) -> str:
     boot = cell.unpacked / "boot"
-    has_boot = os.path.ismount(boot)
     places = [(cell.unpacked, "the root", "give a larger disk")]
-    places += [(boot, "/boot", "set a larger BOOT_SIZE")] if has_boot else []
+    places += [(boot, "/boot", "set a larger BOOT_SIZE")] if os.path.ismount(boot) else []
     path, name, cure = min(places, key=lambda place: _share_left(place[0]))
     figures = os.statvfs(path)
     size = figures.f_blocks * figures.f_frsize // _MIB

@@ -8,11 +8,10 @@ and lists of directories in files: those lie on the new root, under a name that 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from snf_image_helper.deployment.cell import Cell
-from snf_image_helper.deployment.content import Content, unpack_into
+from snf_image_helper.deployment.content import Content, Unpacker, unpack_into
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
 
@@ -44,11 +43,12 @@ def _restore(content: Content, cell: Cell, at: str) -> None:
     scratch = cell.unpacked / f".{os.urandom(12).hex()}"
     scratch.mkdir(mode=0o700)
     try:
-        temporary = {"TMPDIR": f"{cell.tree}/{scratch.name}"}
-        unpack_into(content, [cell.command(["restore", "-r", "-y", "-f", "-"], at=at, env=temporary)], cell)
+        environment = {"TMPDIR": f"{cell.tree}/{scratch.name}"}
+        unpack_into(cell, content, Unpacker(("restore", "-r", "-y", "-f", "-"), at, environment))
     finally:
-        with suppress(FileNotFoundError):
-            (place / _TABLE).unlink()
+        dates = place.stat()
+        (place / _TABLE).unlink(missing_ok=True)
         for left in os.scandir(scratch):
             Path(left.path).unlink()
         scratch.rmdir()
+        os.utime(place, ns=(dates.st_atime_ns, dates.st_mtime_ns))
