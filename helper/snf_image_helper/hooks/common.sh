@@ -8,8 +8,8 @@ AWK="awk"
 MKDIR_P="mkdir -p"
 VOL_ID="/sbin/blkid -c /dev/null -o value -s UUID"
 VOL_TYPE="/sbin/blkid -c /dev/null -o value -s TYPE"
-instance="$INSTANCE_NAME"
-blockdev="$BLOCKDEV"
+instance="${INSTANCE_NAME:-}"
+blockdev="${BLOCKDEV:-}"
 CLEANUP=()
 
 log_error() {
@@ -17,7 +17,7 @@ log_error() {
 }
 
 debug() {
-    case "$IMAGE_DEBUG" in
+    case "${IMAGE_DEBUG:-}" in
     1 | yes) "$@" ;;
     esac
 }
@@ -36,58 +36,56 @@ _guest_text() {
     [ -f "$1" ] && [ ! -L "$1" ] && head -c 4096 "$1" | tr -cd '[:print:]\n'
 }
 
-_of_target() {
-    if [ -z "$2" ]; then
-        log_error "$1 needs the directory of the guest"
+_choose_target() {
+    target="${1:-${TARGET:-}}"
+    if [ -z "$target" ]; then
+        log_error "TARGET is not set, and no directory of a guest was given"
         exit 1
     fi
 }
 
 get_os_type() {
-    _of_target get_os_type "$1"
-    target="$1"
-    if [ -e "$1/etc/redhat-release" ]; then
+    _choose_target "${1:-}"
+    if [ -e "$target/etc/redhat-release" ]; then
         OS_TYPE="redhat"
-    elif [ -e "$1/etc/debian_version" ]; then
+    elif [ -e "$target/etc/debian_version" ]; then
         OS_TYPE="debian"
-    elif [ -e "$1/etc/gentoo-release" ]; then
+    elif [ -e "$target/etc/gentoo-release" ]; then
         OS_TYPE="gentoo"
-    elif [ -e "$1/etc/SuSE-release" ] || _is_like suse "$1"; then
+    elif [ -e "$target/etc/SuSE-release" ] || _is_like suse "$target"; then
         OS_TYPE="suse"
     fi
 }
 
 # Nothing of the guest is executed: its os-release says what its lsb_release would.
 get_os() {
-    _of_target get_os "$1"
-    target="$1"
-    OPERATING_SYSTEM="$(_os_release "$1" ID | tr '[:upper:]' '[:lower:]')"
+    _choose_target "${1:-}"
+    OPERATING_SYSTEM="$(_os_release "$target" ID | tr '[:upper:]' '[:lower:]')"
     if [ -n "$OPERATING_SYSTEM" ]; then
         case "$OPERATING_SYSTEM" in
         rhel) OPERATING_SYSTEM="redhat" ;;
         esac
-    elif [ -e "$1/etc/debian_version" ]; then
+    elif [ -e "$target/etc/debian_version" ]; then
         OPERATING_SYSTEM="debian"
-    elif [ -e "$1/etc/gentoo-release" ]; then
+    elif [ -e "$target/etc/gentoo-release" ]; then
         OPERATING_SYSTEM="gentoo"
-    elif [ -e "$1/etc/fedora-release" ]; then
+    elif [ -e "$target/etc/fedora-release" ]; then
         OPERATING_SYSTEM="fedora"
-    elif [ -e "$1/etc/redhat-release" ]; then
+    elif [ -e "$target/etc/redhat-release" ]; then
         OPERATING_SYSTEM="redhat"
-        if _guest_text "$1/etc/redhat-release" | grep -qi centos; then
+        if _guest_text "$target/etc/redhat-release" | grep -qi centos; then
             OPERATING_SYSTEM="centos"
         fi
     fi
 }
 
 get_os_release() {
-    _of_target get_os_release "$1"
-    target="$1"
-    OS_RELEASE="$(_os_release "$1" VERSION_ID)"
-    if [ -z "$OS_RELEASE" ] && [ -e "$1/etc/debian_version" ]; then
-        OS_RELEASE="$(_guest_text "$1/etc/debian_version")"
+    _choose_target "${1:-}"
+    OS_RELEASE="$(_os_release "$target" VERSION_ID)"
+    if [ -z "$OS_RELEASE" ] && [ -e "$target/etc/debian_version" ]; then
+        OS_RELEASE="$(_guest_text "$target/etc/debian_version")"
     elif [ -z "$OS_RELEASE" ]; then
-        OS_RELEASE="$(_guest_text "$1/etc/redhat-release" | sed -n 's/[^0-9]*\([0-9][0-9.]*\).*/\1/p')"
+        OS_RELEASE="$(_guest_text "$target/etc/redhat-release" | sed -n 's/[^0-9]*\([0-9][0-9.]*\).*/\1/p')"
     fi
 }
 

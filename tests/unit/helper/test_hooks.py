@@ -110,13 +110,13 @@ def test_common_sh_gives_settings_and_functions_whatever_is_in_them(node: Node) 
     (TARGET / "etc/os-release").write_text('ID="Debian"\nVERSION_ID="12"\n')
     node.hooks = {
         "use": """
-set -e
+set -eu
 . common.sh
 trap cleanup EXIT
 CLEANUP+=("touch $TARGET/cleaned")
 debug echo not shown
 log_error told
-get_os_type "$TARGET"; get_os "$TARGET"; get_os_release "$TARGET"
+get_os_type; get_os "$TARGET"; get_os_release "$TARGET"
 printf '%s\\n' "$KERNEL_ARGS" "$FILESYSTEM" "$OS_TYPE" "$OPERATING_SYSTEM" "$OS_RELEASE" > "$TARGET/told"
 $MKDIR_P "$TARGET/a/b"
 case "$VOL_ID $VOL_TYPE" in *UUID*TYPE*) ;; *) exit 3 ;; esac
