@@ -52,15 +52,16 @@ def main(command: str, root: Path, definition: str = Definition.SNF_IMAGE, argv:
 def operate(command: str, root: Path, argv: list[str] | None = None) -> int:
     """Run one of the operator's commands, which has options of its own, to its exit code, as main() does."""
     module = _command(command)
-    options = module.parser().parse_args(argv)
+    options = module.parser().parse_args(sys.argv[1:] if argv is None else argv)
+    options.terminal = os.environ.get("TERM", "")
     _prepare()
     return _ended(command, lambda: module.run(options, root))
 
 
-def _ended(command: str, work: Callable[[], None]) -> int:
+def _ended(command: str, work: Callable[[], int | None]) -> int:
     """The exit code that says how `work` ended; the last line of standard error says why."""
     try:
-        work()
+        return work() or 0
     except SystemExit as end:
         _say(
             f"[ERROR] {command} was ended by {signal.Signals(int(end.code or 0) - 128).name}; everything is cleaned up"
@@ -76,7 +77,6 @@ def _ended(command: str, work: Callable[[], None]) -> int:
         return INTERNAL_ERROR
     finally:
         _let_go_of_log()
-    return 0
 
 
 def _script(command: str, definition: Definition) -> Callable[[Mapping[str, str], Path], None]:
@@ -130,7 +130,7 @@ class _Command(Protocol):
     """What the module of a command offers; `run` raises SnfImageError."""
 
     def parser(self) -> ArgumentParser: ...
-    def run(self, options: Namespace, root: Path) -> None: ...
+    def run(self, options: Namespace, root: Path) -> int | None: ...
 
 
 def _command(command: str) -> _Command:
@@ -143,6 +143,14 @@ def _command(command: str) -> _Command:
             from snf_image_host.inspection import command as inspect_command  # noqa: PLC0415
 
             return inspect_command
+        case "snf-image-capture":
+            from snf_image_host.tools import capture_command  # noqa: PLC0415
+
+            return capture_command
+        case "snf-image-shell":
+            from snf_image_host.tools import shell_command  # noqa: PLC0415
+
+            return shell_command
         case _:
             raise RequestError(f"{command!r} is none of the operator's commands")
 

@@ -120,7 +120,7 @@ def test_a_word_outside_a_closed_set_is_refused(method: object) -> None:
 
 
 def test_a_job_of_another_version_is_refused() -> None:
-    with pytest.raises(HelperError, match="version 5, this helper speaks 4; rebuild"):
+    with pytest.raises(HelperError, match="version 6, this helper speaks 5; rebuild"):
         Job.load(replace(JOB, version=JOB_VERSION + 1).dump())
 
 
