@@ -29,7 +29,7 @@ from snf_image_shared.process import SEARCH_PATH, Limits, ProcessError, run
 PLACE = Path("/run/snf-image/hooks")
 OS_DIRECTORY = "/usr/share/ganeti/os/image"  # where hooks are started, and find common.sh
 _CODE = tuple(dict.fromkeys(str(Path(each.__path__[0]).parent) for each in (snf_image_helper, snf_image_shared)))
-_SHARED = ("/dev", "/sys", "/run", "/tmp", *_CODE)  # noqa: S108 - the helper's
+_SHARED = ("/dev", "/sys", "/run", *_CODE)
 _LONGEST = 120 * 1024  # bytes: the kernel refuses an environment string of 128 KiB (MAX_ARG_STRLEN)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PARTITION = re.compile(r"/dev/([a-z]+)([0-9]+)")
