@@ -60,5 +60,10 @@ def cache() -> Path:
 
 @pytest.fixture(scope="session")
 def provider(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Provider:
-    """The provider installed by `make install` below a directory of its own, with the helper image of the cache."""
-    return Provider.install(tmp_path_factory.mktemp("installed"), cache)
+    """The provider installed by `make install` below a directory of its own, with the helper image of the cache.
+
+    What /dev/kvm is worth here, test_failures asks: one that opens and does not work is a warning, and a second QEMU.
+    """
+    provider = Provider.install(tmp_path_factory.mktemp("installed"), cache)
+    provider.configure(HELPER_DIR=str(cache / "helper"), HELPER_ACCEL="tcg")
+    return provider
