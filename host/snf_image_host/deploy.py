@@ -69,9 +69,11 @@ def deploy_as_it_is(request: Request, settings: Settings, progress: Progress) ->
     with (
         open_image(request.image, settings, progress) as image,
         open_for_writing(request.disks[0], settings) as disk,
-        boot_guard(disk) if image else nullcontext() as guard,
     ):
-        _fill(image, disk, progress, _terms(settings, guard))
+        if image:
+            check_fits(image, disk)
+        with boot_guard(disk) if image else nullcontext() as guard:
+            _fill(image, disk, progress, _terms(settings, guard))
     progress.info("Nothing in the image is changed.")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from snf_image_host.configuration.settings import Settings
+from snf_image_host.configuration.settings import Settings, survey
 from snf_image_host.deploy import deploy, deploy_as_it_is
 from snf_image_host.ganeti import Request
 from snf_image_host.hooks.switches import HookSet, Switch, overlay_directory, read_hook_set
@@ -25,10 +25,10 @@ from snf_image_shared.errors import ConfigurationError
 
 def create(env: Mapping[str, str], root: Path) -> None:
     """Fill the instance's first disk as Ganeti asks in `env`; the others are not touched. Raises as snf-image's."""
-    check_environment(env)
-    image = ImageSettings.load(env.get("OS_VARIANT", ""), root, env)
-    settings = settings_for(image, env, root)
-    with Progress.start(env["INSTANCE_NAME"], settings.progress_monitor) as progress:
+    with Progress.start(env.get("INSTANCE_NAME", ""), survey("", root).progress_monitor) as progress:
+        check_environment(env)
+        image = ImageSettings.load(env.get("OS_VARIANT", ""), root, env)
+        settings = settings_for(image, env, root)
         for warning in settings.warnings:
             progress.warning(warning)
         if image.cdinstall:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from snf_image_host.os_interface import check_api_version
 from snf_image_shared.errors import RequestError
 
 _ALWAYS = ("INSTANCE_NAME", "HYPERVISOR", "DISK_COUNT")
@@ -12,6 +13,7 @@ _ALWAYS = ("INSTANCE_NAME", "HYPERVISOR", "DISK_COUNT")
 
 def check_environment(env: Mapping[str, str], *also: str) -> None:
     """Raise RequestError unless these variables are there and `also` those that this script needs besides."""
+    check_api_version(env)
     missing = [name for name in _ALWAYS if not env.get(name)]
     if missing:
         raise RequestError(
