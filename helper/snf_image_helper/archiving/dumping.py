@@ -13,7 +13,7 @@ from snf_image_shared.errors import GuestError
 from snf_image_shared.pipeline import chain
 from snf_image_shared.process import Limits
 
-_PATIENCE = 30 * 24 * 3600.0  # seconds: the host's deadline is the one that counts
+_PATIENCE = 7 * 24 * 3600.0  # seconds: the host's deadline is the one that counts
 _BLOCKS = re.compile(r"DUMP: Volume 1 (\d+) blocks ")  # of 1024 bytes
 _NEEDS_RECOVERY, _INCOMPAT_OFFSET = 0x4, 1024 + 0x60  # struct ext4_super_block: s_feature_incompat
 

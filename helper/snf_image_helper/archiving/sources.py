@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether a disk is all told by dumps of its root and /boot, and where these are. Nothing is written.
+"""Whether a disk is all told by dumps of its root and /boot, and where these are.
 
+Journals are replayed where the disk can be written to, which is then no more than an overlay of the instance's.
 Dumps leave behind what else is on the disk: another file system, a loader of UEFI, LVM. Such a disk is exported whole.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from snf_image_helper.detection import find
 from snf_image_helper.disks.disk import Disk, Place
@@ -20,7 +23,7 @@ _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"  # GRUB's own, made anew wit
 
 
 def dump_sources(disk: Disk, job: Job, report: Reporter) -> dict[str, str]:
-    """The devices by the names of their dumps, the root first. Raises GuestError: it holds more, or what nobody knows."""
+    """The devices by the names of their dumps, the root first. Raises GuestError: it holds more, or nothing known."""
     system = find(disk, job, report)
     if system.family is not OsFamily.LINUX:
         raise GuestError(f"its system is {system.family}")
@@ -40,11 +43,15 @@ def dump_sources(disk: Disk, job: Job, report: Reporter) -> dict[str, str]:
 
 
 def _sources(disk: Disk, system: System, job: Job, report: Reporter) -> dict[str, str]:
-    with mounted(disk, system, report, only=frozenset({"/boot"}), read_only=True) as guest:
+    with mounted(disk, system, report, only=frozenset({"/boot"}), read_only=_is_read_only(disk.device)) as guest:
         devices = {ROOT_DUMP: guest.mounts["/"]}
         if "/boot" in guest.mounts:
             devices[BOOT_DUMP] = guest.mounts["/boot"]
     return devices
+
+
+def _is_read_only(device: str) -> bool:
+    return Path("/sys/block", Path(device).name, "ro").read_text().strip() == "1"
 
 
 def _is_made_anew(place: Place, found: FileSystem) -> bool:
