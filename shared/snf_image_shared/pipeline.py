@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,7 @@ class _Link:
 
     program: str
     child: subprocess.Popen[bytes]
+    ear: int
     said: _Said = field(default_factory=_Said)
 
     def end(self) -> None:
@@ -67,9 +68,9 @@ class _Link:
         if self.child.poll() is None:
             self.child.kill()
             self.child.wait()
-        for pipe in (self.child.stdout, self.child.stderr):
-            if pipe:
-                pipe.close()
+        if self.child.stdout:
+            self.child.stdout.close()
+        os.close(self.ear)
 
 
 def chain(
@@ -77,14 +78,14 @@ def chain(
     stdin: int,
     limits: Limits,
     *,
-    env: Mapping[str, str] | None = None,
     hopeless: re.Pattern[str] | None = None,
 ) -> tuple[Finished, ...]:
-    """Run them; `stdin` is what the first one reads, and the last one writes to `limits.stdout`, or nowhere.
+    """Run them; `stdin` is what the first one reads, and the last one writes to `limits.stdout`.
 
-    The deadline is that of all, and none of them outlives the call. Of what each says on standard error the first and
-    the last 64 KiB are kept. A line in which `hopeless` is found ends all of them at once, and is why. Raises
-    PipelineError as run() does, for the first that fails by itself: one that dies of another's end is not to blame.
+    Without that its output counts as said. The deadline is that of all, and none of them outlives the call. Of what
+    each says on standard error the first and the last 64 KiB are kept. A line in which `hopeless` is found ends all of
+    them at once, and is why. Raises PipelineError as run() does, for the first that fails by itself: one that dies of
+    another's end is not to blame.
     """
     deadline = time.monotonic() + limits.timeout
     with ExitStack() as stack:
@@ -92,7 +93,7 @@ def chain(
         source = stdin
         for number, argv in enumerate(commands):
             sink = subprocess.PIPE if number < len(commands) - 1 else limits.stdout
-            link = _Link(Path(argv[0]).name, _started(argv, (source, sink), limits, env or {}))
+            link = _started(argv, source, sink, limits)
             stack.callback(link.end)
             if links and links[-1].child.stdout:
                 links[-1].child.stdout.close()  # the next one has it now
@@ -106,25 +107,28 @@ def chain(
         return tuple(Finished(link.child.returncode, "", link.said.text()) for link in links)
 
 
-def _started(
-    argv: Sequence[str], ends: tuple[int, int | None], limits: Limits, env: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+def _started(argv: Sequence[str], stdin: int, stdout: int | None, limits: Limits) -> _Link:
     program = Path(argv[0]).name
-    stdin, stdout = ends
+    ear, mouth = os.pipe()
+    os.set_blocking(ear, False)
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv),
             stdin=stdin,
-            stdout=subprocess.DEVNULL if stdout is None else stdout,
-            stderr=subprocess.PIPE,
-            env={"PATH": SEARCH_PATH, "LC_ALL": "C", **env},
+            stdout=mouth if stdout is None else stdout,
+            stderr=mouth,
+            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
             pass_fds=tuple(limits.pass_fds),
         )
-    except FileNotFoundError as error:
-        raise PipelineError(program, "is not installed") from error
     except (OSError, ValueError) as error:
+        os.close(ear)
+        if isinstance(error, FileNotFoundError):
+            raise PipelineError(program, "is not installed") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise PipelineError(program, f"cannot be started: {reason}") from error
+    finally:
+        os.close(mouth)
+    return _Link(program, child, ear)
 
 
 def _followed(links: Sequence[_Link], deadline: float, hopeless: re.Pattern[str] | None) -> bool:
@@ -134,9 +138,7 @@ def _followed(links: Sequence[_Link], deadline: float, hopeless: re.Pattern[str]
             pidfd = os.pidfd_open(link.child.pid)
             stack.callback(os.close, pidfd)
             selector.register(pidfd, selectors.EVENT_READ, (link, True))
-            if link.child.stderr:
-                os.set_blocking(link.child.stderr.fileno(), False)
-                selector.register(link.child.stderr, selectors.EVENT_READ, (link, False))
+            selector.register(link.ear, selectors.EVENT_READ, (link, False))
         running = len(links)
         while running:
             ready = selector.select(max(0.0, deadline - time.monotonic()))
@@ -152,9 +154,9 @@ def _followed(links: Sequence[_Link], deadline: float, hopeless: re.Pattern[str]
 
 def _listen(link: _Link, hopeless: re.Pattern[str] | None) -> bool:
     """Take what it has said by now; False at the end of it."""
-    while link.child.stderr:
+    while True:
         try:
-            piece = os.read(link.child.stderr.fileno(), 1 << 16)
+            piece = os.read(link.ear, 1 << 16)
         except BlockingIOError:
             return True
         if not piece:
@@ -163,7 +165,6 @@ def _listen(link: _Link, hopeless: re.Pattern[str] | None) -> bool:
         for line in lines.splitlines() if hopeless else ():
             if hopeless and hopeless.search(line):
                 raise PipelineError(link.program, "gave up", line)
-    return False
 
 
 def _judge(links: Sequence[_Link], limits: Limits) -> None:

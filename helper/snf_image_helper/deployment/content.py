@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snf_image_helper.deployment.cell import Cell
+from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
 from snf_image_shared.pipeline import PipelineError, chain
 from snf_image_shared.process import Limits
@@ -17,8 +18,8 @@ from snf_image_shared.process import Limits
 _PATIENCE = 24 * 3600.0  # seconds: the host's deadline is the one that counts
 # Not of an extended attribute: those have a limit of their own, of which the kernel says the same.
 _FULL = re.compile(r"^(?!.*(?:attribute|ACL)).*(?:No space left on device|Wrote only \d+ of \d+ bytes)")
-_NO_REASON = re.compile("Exiting with failure|Error is not recoverable|Removing leading|Skipping to next|open /dev/tty")
 _LONGEST = 300  # characters of a line: the name of a file alone may have 4096 bytes
+_MENTIONED = 3  # warnings that are passed on as they are
 _MIB = 1 << 20
 
 
@@ -38,44 +39,56 @@ class Content:
 class Unpacker:
     """A program of the helper's that reads an archive, run in the directory `at` of the new tree.
 
-    `cures` complete the message for lines of its standard error in which their pattern is found.
+    `noise` is in lines that say nothing. `cures` complete the message for lines in which their pattern is found.
     """
 
     argv: Sequence[str]
+    noise: re.Pattern[str]
+    cures: tuple[tuple[re.Pattern[str], str], ...]
     at: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
-    cures: tuple[tuple[re.Pattern[str], str], ...] = ()
 
 
-def unpack_into(cell: Cell, content: Content, unpacker: Unpacker, decompressor: Sequence[str] = ()) -> tuple[str, ...]:
-    """Lead the content through both programs. The answer are the lines of the unpacker's standard error.
+def unpack_into(cell: Cell, content: Content, unpacker: Unpacker, through: Sequence[str] = ()) -> tuple[str, ...]:
+    """Lead the content `through` a program, if one is named, and into the unpacker. The answer are its words, by lines.
 
     Raises GuestError that says why it cannot be done.
     """
     # Behind the last byte of a file a device goes on with zeros.
     commands = [] if content.length is None else [["head", "-c", str(content.length)]]
-    commands += [list(decompressor)] if decompressor else []
+    commands += [list(through)] if through else []
     commands.append(cell.command(unpacker.argv, at=unpacker.at, env=unpacker.env))
     try:
         done = chain(commands, content.fd, Limits(timeout=_PATIENCE), hopeless=_FULL)
     except PipelineError as error:
         if any(_FULL.search(line) for line in error.said):
             raise GuestError(f"{content.name} does not fit: {_fullest(cell)}") from error
-        raise GuestError(f"{content.name} cannot be unpacked: {_reason(error, unpacker)}") from error
-    if "trailing garbage" in done[-2].stderr if len(done) > 1 else False:
+        raise GuestError(f"{content.name} cannot be unpacked: {_failure(error, unpacker)}") from error
+    if any("trailing garbage" in each.stderr for each in done[:-1]):
         raise GuestError(f"{content.name} cannot be unpacked: something else follows its compressed data")
-    return tuple(done[-1].stderr.splitlines())
+    return tuple(line for line in done[-1].stderr.splitlines() if line.strip() and not unpacker.noise.search(line))
 
 
-def _reason(error: PipelineError, unpacker: Unpacker) -> str:
-    reasons = [line.strip() for line in error.said if not _NO_REASON.search(line)]
-    if not reasons:
-        program = unpacker.argv[0] if error.program == "chroot" else error.program
-        return f"{program} {error.outcome}"
-    first = shortened(reasons[0])
-    more = f" (and {len(reasons) - 1} lines more)" if len(reasons) > 1 else ""
-    cure = next((f"; {cure}" for pattern, cure in unpacker.cures if pattern.search(reasons[0])), "")
-    return f"{first}{more}{cure}"
+def reason(lines: Sequence[str], unpacker: Unpacker) -> str:
+    """The first of the lines that failed it, how many there are, and the cure."""
+    more = f" (and {len(lines) - 1} lines more)" if len(lines) > 1 else ""
+    cure = next((f"; {cure}" for pattern, cure in unpacker.cures if pattern.search(lines[0])), "")
+    return f"{shortened(lines[0].strip())}{more}{cure}"
+
+
+def _failure(error: PipelineError, unpacker: Unpacker) -> str:
+    lines = [line for line in error.said if not unpacker.noise.search(line)]
+    if lines:
+        return reason(lines, unpacker)
+    return f"{unpacker.argv[0] if error.program == 'chroot' else error.program} {error.outcome}"
+
+
+def warn_of(content: Content, lines: Sequence[str], report: Reporter) -> None:
+    """Pass on what an unpacker says beside its work: the first lines, and how many there are."""
+    for line in lines[:_MENTIONED]:
+        report.warning(f"{content.name}: {shortened(line)}")
+    if len(lines) > _MENTIONED:
+        report.warning(f"{content.name}: {len(lines) - _MENTIONED} more such warnings")
 
 
 def shortened(line: str) -> str:

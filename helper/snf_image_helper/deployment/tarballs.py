@@ -11,7 +11,7 @@ import os
 import re
 
 from snf_image_helper.deployment.cell import Cell
-from snf_image_helper.deployment.content import Content, Unpacker, shortened, unpack_into
+from snf_image_helper.deployment.content import Content, Unpacker, shortened, unpack_into, warn_of
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
 
@@ -33,13 +33,13 @@ _TAR = Unpacker(
         *("--xattrs", "--xattrs-include=*", "--acls", "--selinux"),
         *("--warning=no-timestamp", "--warning=no-unknown-keyword"),
     ),
+    noise=re.compile("Exiting with failure status|Error is not recoverable|Removing leading|Skipping to next header"),
     cures=(
         (re.compile(r"^tar: (\./)*boot/?: Cannot"), "its /boot is a link, so deploy it without a /boot partition"),
         (re.compile(r"link to .*: Invalid cross-device link"), "deploy it without a /boot partition"),
         (re.compile(r"contains '\.\.'"), "make the archive anew, from inside of its root"),
     ),
 )
-_MENTIONED = 3  # warnings that are passed on as they are
 
 
 def unpack_tarball(content: Content, cell: Cell, report: Reporter) -> None:
@@ -56,11 +56,7 @@ def unpack_tarball(content: Content, cell: Cell, report: Reporter) -> None:
         if content.length < 2 * _BLOCK or any(last):
             raise GuestError(f"{content.name} is cut short, or something follows it: no tar archive ends like it")
     said = unpack_into(cell, content, _TAR, decompressor)
-    lost = [line for line in said if "Removing leading" not in line]
-    for line in lost[:_MENTIONED]:
-        report.warning(f"{content.name}: {shortened(line)}")
-    if len(lost) > _MENTIONED:
-        report.warning(f"{content.name}: tar has {len(lost) - _MENTIONED} more such warnings")
+    warn_of(content, said, report)
     _refuse_what_is_no_root(content, cell)
 
 
