@@ -112,8 +112,8 @@ def test_a_gpt_for_each_firmware_is_sound(tmp_path: Path, sector_size: int) -> N
             4: (1, 1, BIOS_BOOT, False),
         }
         assert "No problems found" in sh("sgdisk", "--verify", disk.device)
-        made = make_file_systems(disk, layout := Layout(TableType.GPT, BootMode.UEFI, esp=300), divide(disk, layout))
-        assert rows(disk) == {1: (301, 498, ROOT_X86_64, False), 2: (1, 300, ESP, False)}
+        made = make_file_systems(disk, layout := Layout(TableType.GPT, BootMode.UEFI), divide(disk, layout))
+        assert rows(disk) == {1: (261, 538, ROOT_X86_64, False), 2: (1, 260, ESP, False)}
         assert "No problems found" in sh("sgdisk", "--verify", disk.device)
         assert kinds(made) == {"root": ("ext4", "/"), "esp": ("vfat", "ESP")}
 
@@ -122,6 +122,24 @@ def test_uefi_starts_from_an_msdos_table_too(tmp_path: Path) -> None:
     with empty(tmp_path / "d", 400) as disk:
         divide(disk, Layout(boot_mode=BootMode.UEFI, esp=100, swap=60))
         assert rows(disk) == {1: (101, 60, "82", False), 2: (161, 239, "83", False), 3: (1, 100, "ef", False)}
+
+
+@pytest.mark.parametrize(("mib", "sector_size"), [(64, 512), (260, 512), (261, 512), (260, 4096), (300, 4096)])
+def test_an_esp_of_any_size_is_fat32_by_its_clusters(tmp_path: Path, mib: int, sector_size: int) -> None:
+    with empty(tmp_path / "d", 400, sector_size) as disk:
+        layout = Layout(TableType.GPT, BootMode.UEFI, esp=mib)
+        (esp,) = (each for each in make_file_systems(disk, layout, divide(disk, layout)) if each.role is Role.ESP)
+        clusters = re.search(r"/(\d+) clusters", sh("fsck.vfat", "-n", esp.device))
+        assert clusters
+        assert int(clusters[1]) >= 65525
+
+
+@pytest.mark.image_row(35)
+def test_beyond_two_tib_the_root_has_all_there_is(tmp_path: Path) -> None:
+    with empty(tmp_path / "d", 3 << 20) as disk:
+        divide(disk, Layout(TableType.GPT, boot=100))
+        assert rows(disk)[2] == (102, (3 << 20) - 103, ROOT_X86_64, False)
+        assert "No problems found" in sh("sgdisk", "--verify", disk.device)
 
 
 @pytest.mark.image_row(36)
