@@ -17,6 +17,7 @@ from snf_image_helper.files.edits import Edits
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux import host_names
+from snf_image_helper.linux.dhcp_names import send_name
 from snf_image_helper.linux.distros import Distro
 from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.mounting import mounted
@@ -25,9 +26,10 @@ from snf_image_helper.task import BSD, UNIX, reported
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import ProcessError
-from snf_image_shared.report import NOT_RENAMED
+from snf_image_shared.report import CALLED, NOT_RENAMED
 
 TASK = "AssignHostname"  # so that whoever follows the tasks knows it
+_BY_HAND = "somebody has changed that by hand"
 _ROOM = 1000  # characters of a reason; an event holds some more
 # Where the files that tell a name, and what leads to them, may lie besides the root. Nothing else needs a mount.
 _MOUNT_POINTS = frozenset({"/etc", "/usr", "/var", "/var/lib", "/var/lib/cloud"})
@@ -75,10 +77,7 @@ def rename_guest(guest: Guest, renaming: Renaming, report: Reporter) -> str | No
         empty = next((text for text in told if text), "")
         return f"it has no name of its own ({printable(empty) or 'nothing'} in {places[0].path})"
     if renaming.translated(name) is None and not renaming.is_new(name):
-        return (
-            f"it is called {printable(name)}, which is not the instance's old name {renaming.old}: "
-            "somebody has changed that by hand"
-        )
+        return f"{CALLED} {printable(name)}, which is not the instance's old name {renaming.old}: {_BY_HAND}"
     if len(renaming.new) > host_names.LONGEST:
         report.warning(f"The instance name is longer than {host_names.LONGEST} characters; a guest gets its short form")
     _exchange(guest, renaming, {place.path: place.renamed(texts[place.path], renaming) for place in places}, seed)
@@ -98,7 +97,10 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
     with mounted(disk, system, report, only=_MOUNT_POINTS) as guest, reported(TASK, report):
         for device in guest.mounts.values():
             refuse_errors(device)
-        return rename_guest(guest, renaming, report)
+        reason = rename_guest(guest, renaming, report)
+        if reason is None and job.sends_name:
+            send_name(guest, host_names.short(renaming.new), only_renewed=True)
+        return reason
 
 
 def _exchange(guest: Guest, renaming: Renaming, renamed: dict[str, str], seed: dict[str, cloud_init.Json]) -> None:

@@ -94,6 +94,10 @@ def _script(command: str, definition: Definition) -> Callable[[Mapping[str, str]
             from snf_image_host.instance_image import import_ as image_import  # noqa: PLC0415
 
             return image_import.import_disk
+        case "rename", Definition.IMAGE:
+            from snf_image_host.instance_image import rename as image_rename  # noqa: PLC0415
+
+            return image_rename.rename
         case "verify", Definition.IMAGE:
             from snf_image_host.instance_image import verify as image_verify  # noqa: PLC0415
 

@@ -48,8 +48,8 @@ def rename(env: Mapping[str, str], root: Path) -> None:
             progress.warning(warning)
         if reason := request.objection:
             progress.info(f"{NOT_RENAMED}: {reason}")
-        else:
-            _rename(request, settings, progress)
+        elif warning := rename_guest(request, request.job(settings), settings, progress):
+            progress.warning(warning)
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,13 @@ def _name(env: Mapping[str, str], variable: str) -> str:
         raise RequestError(f"{variable}: {error}; Ganeti sets it, so call me through Ganeti") from error
 
 
-def _rename(request: RenameRequest, settings: Settings, progress: Progress) -> None:
+def rename_guest(request: RenameRequest, job: Job, settings: Settings, progress: Progress) -> str | None:
+    """Have the helper do the job; the answer is its warning if it did not rename the guest. Raises SnfImageError."""
     # Not above: where nothing is renamed, the machinery is not to be waited for.
     from snf_image_host.disks.storage import open_disks  # noqa: PLC0415
     from snf_image_host.vm.helper_vm import HelperVM, Payload  # noqa: PLC0415
 
-    files = {JOB_FILE: request.job(settings).dump()}
+    files = {JOB_FILE: job.dump()}
     device_for(files, settings.helper_config_device)  # refuses what is too much for a floppy
     with (
         HelperVM.ready(settings) as helper_vm,
@@ -140,6 +141,6 @@ def _rename(request: RenameRequest, settings: Settings, progress: Progress) -> N
             ) from error
     said = [text for text in progress.helper_warnings if text.startswith(NOT_RENAMED)]
     if said:
-        progress.warning(said[-1])
-    else:
-        progress.info(f"The guest bears the instance's new name, {request.new}.")
+        return said[-1]
+    progress.info(f"The guest bears the instance's new name, {request.new}.")
+    return None

@@ -11,8 +11,8 @@ The tree is this and no more:
     └── HelperError        6  the helper VM did not do its work; its own words are in the log
         └── GuestError     6  raised inside the helper: the guest cannot be customised
 
-A message is one line that names the thing and the cure; a RequestError may have several, a fault each. Only cli.py and
-__main__.py catch the root.
+A message is one line that names the thing and the cure; some have several, a RequestError one for each fault.
+Only cli.py and __main__.py catch the root.
 """
 
 from __future__ import annotations
@@ -23,24 +23,20 @@ class SnfImageError(Exception):
 
     exit_code = 1
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """What a person reads; the last line says most."""
-        return (str(self),)
-
-
-class RequestError(SnfImageError):
-    """OS parameters, properties or environment variables are missing or wrong: one line for each fault."""
-
-    exit_code = 2
-
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
         self._lines = lines
 
     @property
     def lines(self) -> tuple[str, ...]:
+        """What a person reads; the last line says most."""
         return self._lines
+
+
+class RequestError(SnfImageError):
+    """OS parameters, properties or environment variables are missing or wrong: one line for each fault."""
+
+    exit_code = 2
 
 
 class ConfigurationError(SnfImageError):

@@ -13,6 +13,7 @@ from snf_image_shared import codec
 
 RESULT_SUCCESS = "SUCCESS"
 NOT_RENAMED = "The guest is not renamed"  # begins the warning of a rename that has left the guest alone
+CALLED = "it is called"  # then the name that a guest has which is not the instance's, and a comma
 STREAM_PORT = "snf-image.stream"  # the virtio port for an archive that goes into the VM, or comes out of it
 MAX_LINE = 16384  # bytes, newline included
 PIECE = 1000  # characters of a document that is sent in pieces, all of them ASCII

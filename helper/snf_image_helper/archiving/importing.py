@@ -7,7 +7,7 @@ more: it keeps its name, its keys and its users.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snf_image_helper.archiving.transport import Incoming
 from snf_image_helper.customize import customize_disk
@@ -40,7 +40,8 @@ def import_(job: Job, report: Reporter) -> None:
     if job.deployment:
         with opened_stream() as port:
             dumps = Dumps.opened(Incoming(port))
-            deploy(disk, job.deployment, report, dumps.restored)
+            root = deploy(disk, job.deployment, report, dumps.restored)
+            job = replace(job, properties={**job.properties, "ROOT_PARTITION": str(root)})
     customize_disk(disk, job, report)
 
 

@@ -140,7 +140,8 @@ _PLACES = {
     Family.REDHAT: (_PLAIN, _assigned(SYSCONFIG, "HOSTNAME")),
     Family.SUSE: (_PLAIN, _plain(CAPITALS)),
     Family.SLACKWARE: (_plain(CAPITALS), _PLAIN),
-    Family.GENTOO: (_assigned(CONF_D, "hostname"), _PLAIN),
+    # The latter before OpenRC.
+    Family.GENTOO: (_assigned(CONF_D, "(?:hostname|HOSTNAME)"), _PLAIN),
     Family.ARCH: (_PLAIN, _assigned(RC_CONF, "HOSTNAME")),
 }
 MAIL = _plain(MAILNAME)
