@@ -14,7 +14,6 @@ from snf_image_shared.layouts import Planned, Role, file_system_of
 from snf_image_shared.process import Limits, run
 
 _PATIENCE = Limits(timeout=24 * 3600)  # inode tables of a large ext3; the host's deadline is the one that counts
-_SECTOR = 512  # bytes
 _LABELS = {Role.ROOT: "/", Role.BOOT: "/boot"}
 _MOST_OF_32_BITS = 16 << 20  # MiB in 2**32 blocks of 4 KiB
 
@@ -42,7 +41,7 @@ def make_file_systems(disk: Disk, layout: Layout, planned: tuple[Planned, ...]) 
         if each.role is Role.SWAP:
             make_swap(device)
         else:
-            run([*_command(each, layout, disk.sector_size), device], limits=_PATIENCE)
+            run([*_command(each, layout), device], limits=_PATIENCE)
     found = probe(list(wanted))
     for device, each in wanted.items():
         if found[device].type != file_system_of(each.role, layout) or not found[device].uuid:
@@ -50,15 +49,13 @@ def make_file_systems(disk: Disk, layout: Layout, planned: tuple[Planned, ...]) 
     return tuple(Made(each.role, device, found[device].type, found[device].uuid) for device, each in wanted.items())
 
 
-def _command(planned: Planned, layout: Layout, sector_size: int) -> list[str]:
+def _command(planned: Planned, layout: Layout) -> list[str]:
     kind = file_system_of(planned.role, layout)
     label = ["-L", _LABELS.get(planned.role, "")]
     match kind:
         case "vfat":
-            # By itself it takes the time of day for an identity, and so large clusters of large sectors that there are
-            # too few of them for FAT32: firmware counts them.
-            clusters = ["-s", "1"] if sector_size > _SECTOR else []
-            return ["mkfs.vfat", "-F", "32", *clusters, "-n", "ESP", "-i", os.urandom(4).hex()]
+            # By itself it takes the time of day for an identity.
+            return ["mkfs.vfat", "-F", "32", "-n", "ESP", "-i", os.urandom(4).hex()]
         case "xfs":
             return ["mkfs.xfs", "-f", "-q", *label, *(_OLD_XFS if layout.conservative else ())]
         case "btrfs":
