@@ -12,13 +12,23 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from snf_image_host.configuration.backends import Kind, ranked
 from snf_image_host.configuration.disclosure import HIDDEN, disclosed
 from snf_image_host.configuration.setting_files import Given, variants
-from snf_image_host.configuration.settings import MEANT_WHEN_EMPTY, Settings, Survey, setting_fields, survey
+from snf_image_host.configuration.settings import (
+    MEANT_WHEN_EMPTY,
+    Settings,
+    Survey,
+    as_written,
+    setting_fields,
+    survey,
+)
+from snf_image_host.definitions import Definition
+from snf_image_host.instance_image.files import VARIANTS_LIST as IMAGE_VARIANTS
+from snf_image_host.instance_image.settings import ImageSurvey, image_setting_fields, image_survey
 from snf_image_host.progress import printable
 from snf_image_shared.errors import ConfigurationError
 
@@ -29,6 +39,12 @@ def parser() -> argparse.ArgumentParser:
     """The options; a manual page can be made of them."""
     top = argparse.ArgumentParser(
         prog="snf-image-config", description="Show or check the settings of the Ganeti OS provider snf-image."
+    )
+    top.add_argument(
+        "--definition",
+        choices=tuple(Definition),
+        default=Definition.SNF_IMAGE,
+        help="whose settings: those of snf-image.conf, or of ganeti-instance-image's files (%(default)s)",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="print the settings in force, and where each was given")
@@ -42,8 +58,11 @@ def parser() -> argparse.ArgumentParser:
 def main(root: Path, argv: list[str] | None = None) -> int:
     """Run the command for the files below `root` to its exit code."""
     options = parser().parse_args(argv)
+    is_image = options.definition == Definition.IMAGE
     if options.command == "check":
-        return _check(root, options.variant)
+        return _check(root, options.variant, image_survey if is_image else survey, is_image=is_image)
+    if is_image:
+        return _show_image(image_survey(options.variant, root), as_json=options.json)
     found = survey(options.variant, root)
     if found.settings is None:
         return _tell([], found.warnings, found.faults)
@@ -52,14 +71,32 @@ def main(root: Path, argv: list[str] | None = None) -> int:
     return _tell(_lines(found, found.settings), found.warnings, ())
 
 
-def _check(root: Path, variant: str) -> int:
-    names = [variant] if variant else ["", *variants(root, survey("", root).variants_dir)]
-    found = [survey(name, root) for name in names]
+def _check(root: Path, variant: str, look: Callable[[str, Path], Survey | ImageSurvey], *, is_image: bool) -> int:
+    published = (IMAGE_VARIANTS,) if is_image else ()
+    names = [variant] if variant else ["", *variants(root, look("", root).variants_dir, *published)]
+    found = [look(name, root) for name in names]
     warnings = dict.fromkeys(warning for each in found for warning in each.warnings)
     faults = dict.fromkeys(fault for each in found for fault in each.faults)
     checked = ", ".join(filter(None, names))
     good = [f"No fault found in the settings{' and the variants ' + checked if checked else ''}."]
     return _tell([] if faults else good, warnings, faults)
+
+
+def _show_image(found: ImageSurvey, *, as_json: bool) -> int:
+    """The settings of `image`; how the node runs its helper VMs is not among them."""
+    if found.settings is None:
+        return _tell([], found.warnings, found.faults)
+    values = {
+        name: getattr(found.settings, name.lower()) for name in image_setting_fields()
+    } | found.settings.parameters
+    origins = {name: found.given.get(name) if as_written(values[name]) else None for name in values}
+    if as_json:
+        document = {
+            name: {"value": disclosed(name, value), "origin": _place(origins[name])} for name, value in values.items()
+        }
+        return _tell([json.dumps({"settings": document, "warnings": found.warnings}, indent=2)], (), ())
+    lines = [_line(name, disclosed(name, value), origins[name]) for name, value in values.items()]
+    return _tell(lines, found.warnings, ())
 
 
 def _lines(found: Survey, settings: Settings) -> Iterator[str]:

@@ -31,11 +31,13 @@ def configure_boot(guest: Guest, job: Job, report: Reporter) -> None:
             report.warning("The hypervisor starts the kernel: its arguments are Ganeti's kernel_args and root_path")
         elif not any(found):
             asking = " and ".join(name for name in (CONSOLE, PROPERTY) if job.wishes.text(name))
-            raise GuestError(
-                f"property {asking}: no configuration of a boot loader with kernels was found in the guest (of GRUB, "
-                "systemd-boot or extlinux, in a /boot that fstab mounts; unified kernels have their arguments inside); "
-                "leave the property away"
+            missing = (
+                "no configuration of a boot loader with kernels was found in the guest (of GRUB, systemd-boot or "
+                "extlinux, in a /boot that fstab mounts; unified kernels have their arguments inside)"
             )
+            if (job.wishes.text("UNKNOWN_GUEST") or "").strip().lower() != "deliver":
+                raise GuestError(f"property {asking}: {missing}; leave the property away")
+            report.warning(f"The kernel's arguments stay as they are: {missing}")
         if wanted.serial:
             enable_getty(edits, wanted, report)
         edits.apply()

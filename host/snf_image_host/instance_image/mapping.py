@@ -25,6 +25,7 @@ from snf_image_shared.errors import RequestError
 _UNLIMITED = 1 << 30  # MiB, the most that CACHE_SIZE may say
 _GROWING = ("FixPartitionTable", "FilesystemResizeUnmounted", "FilesystemResizeMounted", "FilesystemResizeAfterUmount")
 _OF_WINDOWS = ("InstallUnattend", "DisableRemoteDesktopConnections")
+_SPEEDS = frozenset({"9600", "19200", "38400", "57600", "115200"})  # Linux' consoles have none of Ganeti's above that
 # OS parameters that ask for a task, whatever is switched on.
 _ASKING = (("HOSTNAME", "AssignHostname"), ("NETWORK", "ConfigureNetwork"))
 
@@ -68,8 +69,8 @@ def properties_for(image: ImageSettings, env: Mapping[str, str], hooks: HookSet)
     if image.image_type.is_archive:
         found |= layout_properties(image, env)
     if env.get("INSTANCE_HV_serial_console") == "True":
-        found["CONSOLE"] = "serial"
-        found["CONSOLE_SPEED"] = env.get("INSTANCE_HV_serial_speed", "")
+        speed = env.get("INSTANCE_HV_serial_speed", "")
+        found["CONSOLE"] = f"serial,{speed}" if speed in _SPEEDS else "serial"
     if Switch.GRUB in hooks.switches:
         found["KERNEL_ARGS"] = image.kernel_args
     return json.dumps({name: value for name, value in found.items() if value})

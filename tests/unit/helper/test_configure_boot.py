@@ -346,6 +346,13 @@ def test_a_guest_without_a_boot_loader_is_an_error_that_names_the_property(tmp_p
         assert not guest.changed
 
 
+def test_a_guest_without_a_boot_loader_is_a_warning_where_unknown_guests_are_delivered(tmp_path: Path) -> None:
+    with guest_in(tmp_path, {"/etc/inittab": "1:2345:respawn:/sbin/getty 38400 tty1\n"}) as guest:
+        report = perform(TASK, guest, CONSOLE="serial", UNKNOWN_GUEST="deliver")
+        assert report.warnings[0].startswith("The kernel's arguments stay as they are: no configuration of a boot")
+        assert "ttyS0" in text(guest, "/etc/inittab")
+
+
 def test_an_unknown_console_is_refused_while_planning() -> None:
     with pytest.raises(GuestError, match="property CONSOLE: 'ttyS1' is unknown"):
         TASK.skip(job(CONSOLE="ttyS1"))

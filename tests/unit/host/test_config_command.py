@@ -261,3 +261,26 @@ def test_the_manual_has_every_setting_with_its_default() -> None:
 
 def test_the_page_in_the_documentation_is_up_to_date() -> None:
     assert (PROJECT / "docs/settings.md").read_text() == markdown(), "run `make settings-page`"
+
+
+@pytest.mark.image_row(1, 99)
+def test_the_settings_of_the_definition_image_are_shown_and_checked_as_well(tmp_path: Path) -> None:
+    defaults, directory = "etc/default/ganeti-instance-image", "etc/ganeti/instance-image"
+    files = {
+        defaults: "IMAGE_TYPE=tarball\nIMG_PASSWD=geheim\n",
+        f"{directory}/variants.list": "default\n",
+        f"{directory}/variants/default.conf": "OVERLAY=$INSTANCE_NAME\nSWAP=no\n",
+        f"{directory}/variants/bad.conf": "SWAP=perhaps\n",
+    }
+    done = call(tmp_path, "--definition", "image", "show", "--variant", "default", files=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = shown(done)
+    assert found["IMAGE_TYPE"] == ("tarball", f"{tmp_path / defaults}, line 1")
+    assert found["SWAP"] == ("no", f"{tmp_path / directory}/variants/default.conf, line 2")
+    assert found["FILESYSTEM"] == ("ext3", "default")
+    assert "geheim" not in done.stdout
+    document = json.loads(call(tmp_path, "--definition", "image", "show", "--json").stdout)
+    assert document["settings"]["IMAGE_TYPE"]["value"] == "tarball"
+    checked = call(tmp_path, "--definition", "image", "check")
+    assert (checked.returncode, checked.stderr.count("[ERROR]")) == (3, 1)
+    assert f"{tmp_path / directory}/variants/bad.conf, line 1: SWAP: 'perhaps'" in checked.stderr

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ganeti-instance-image's files, its hooks' directory and the hypervisor's parameters are to our own stories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snf_image_host.configuration.setting_types import Verify
+from snf_image_host.hooks.switches import SWITCH_FILE, HookSet, read_hook_set
+from snf_image_host.images.names import WantedImage
+from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
+from snf_image_host.instance_image.names import boot_image, image_id
+from snf_image_host.instance_image.settings import ImageSettings
+from snf_image_shared.errors import ImageError, RequestError
+
+DEFAULTS = "etc/default/ganeti-instance-image"
+KVM = {"INSTANCE_BE_maxmem": "768", "INSTANCE_HV_kernel_path": "", "INSTANCE_HV_serial_console": "False"}
+
+
+def image(root: Path, text: str) -> ImageSettings:
+    path = root / DEFAULTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return ImageSettings.load("", root, KVM)
+
+
+def properties(root: Path, text: str, hooks: HookSet | None = None, **env: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(properties_for(image(root, text), {**KVM, **env}, hooks or HookSet(root)))
+    return found
+
+
+def switched_on(root: Path, *names: str) -> HookSet:
+    for name in ("cloud-init", "grub", "interfaces", "overlays", "ssh", "zz_ddns"):
+        (root / name).write_bytes(SWITCH_FILE)
+        (root / name).chmod(0o755 if name in names else 0o644)
+    return read_hook_set(root)
+
+
+@pytest.mark.image_row(26, 27, 31)
+@pytest.mark.parametrize(
+    ("text", "env", "boot", "swap"),
+    [
+        ("", {}, "100", "768"),
+        ("SWAP=no\nBOOT_SIZE=300", {}, "300", "0"),
+        ("", {"INSTANCE_HV_kernel_path": "/boot/vmlinuz"}, "0", "768"),
+        ("SWAP=no", {"INSTANCE_HV_kernel_path": "/bin/false"}, "0", "0"),
+        ("SWAP_SIZE=512", {}, "100", "512"),
+        ("", {"INSTANCE_BE_memory": "640"}, "100", "640"),
+        ("KERNEL_PATH=/boot/mine", {}, "0", "768"),
+    ],
+)
+def test_swap_and_the_kernel_make_the_four_layouts(
+    tmp_path: Path, text: str, env: dict[str, str], boot: str, swap: str
+) -> None:
+    found = properties(tmp_path, text, **env)
+    assert (found["BOOT_SIZE"], found["SWAP_SIZE"], found["FILESYSTEM"]) == (boot, swap, "ext3")
+
+
+def test_a_disk_has_no_layout_of_ours(tmp_path: Path) -> None:
+    assert not {"FILESYSTEM", "BOOT_SIZE", "SWAP_SIZE"} & set(properties(tmp_path, "IMAGE_TYPE=raw"))
+
+
+@pytest.mark.image_row(32)
+@pytest.mark.parametrize("memory", ["", "0", "lots"])
+def test_swap_without_a_size_and_without_a_memory_is_refused(tmp_path: Path, memory: str) -> None:
+    with pytest.raises(RequestError, match="SWAP_SIZE not set however SWAP is enabled"):
+        properties(tmp_path, "", INSTANCE_BE_maxmem=memory)
+
+
+@pytest.mark.image_row(80)
+@pytest.mark.parametrize(
+    ("env", "console"),
+    [
+        ({"INSTANCE_HV_serial_console": "True", "INSTANCE_HV_serial_speed": "38400"}, "serial,38400"),
+        ({"INSTANCE_HV_serial_console": "True", "INSTANCE_HV_serial_speed": "460800"}, "serial"),
+        ({"INSTANCE_HV_serial_console": "True"}, "serial"),
+        ({"INSTANCE_HV_serial_console": "False", "INSTANCE_HV_serial_speed": "38400"}, None),
+        ({}, None),
+    ],
+)
+def test_the_console_is_as_the_hypervisor_has_it(tmp_path: Path, env: dict[str, str], console: str | None) -> None:
+    assert properties(tmp_path, "", **env).get("CONSOLE") == console
+
+
+def test_kernel_arguments_come_with_the_hook_grub_alone(tmp_path: Path) -> None:
+    text = "KERNEL_ARGS='a=/dev/x&y'"
+    assert "KERNEL_ARGS" not in properties(tmp_path, text, switched_on(tmp_path, "ssh"))
+    assert properties(tmp_path, text, switched_on(tmp_path, "grub"))["KERNEL_ARGS"] == "a=/dev/x&y"
+
+
+@pytest.mark.parametrize(
+    ("switches", "text", "parameters", "runs"),
+    [
+        ((), "IMAGE_TYPE=qcow2", {}, set()),
+        ((), "", {}, {"ChangeMachineId"}),
+        (("ssh",), "IMAGE_TYPE=qcow2", {}, {"DeleteSSHKeys"}),
+        (("interfaces",), "IMAGE_TYPE=qcow2", {}, {"AssignHostname", "ConfigureNetwork", "ChangeMachineId"}),
+        (("overlays",), "IMAGE_TYPE=qcow2", {}, {"ApplyOverlay"}),
+        ((), "IMAGE_TYPE=qcow2\nGROW=yes", {}, {"FixPartitionTable", "FilesystemResizeMounted"}),
+        ((), "IMAGE_TYPE=qcow2", {"HOSTNAME": "a", "NETWORK": "{}"}, {"AssignHostname", "ConfigureNetwork"}),
+        ((), "IMAGE_TYPE=qcow2", {"OS_ANSWER_FILE": "http://x"}, {"InstallUnattend"}),
+    ],
+)
+def test_only_what_is_switched_on_or_asked_for_runs(
+    tmp_path: Path, switches: tuple[str, ...], text: str, parameters: dict[str, str], runs: set[str]
+) -> None:
+    every = {
+        *("AssignHostname", "ConfigureNetwork", "DeleteSSHKeys", "ApplyOverlay", "ChangeMachineId", "InstallUnattend"),
+        *("FixPartitionTable", "FilesystemResizeMounted"),
+    }
+    off = kept_off(image(tmp_path, text), switched_on(tmp_path, *switches), parameters)
+    assert every - set(off) == runs
+
+
+@pytest.mark.image_row(13)
+@pytest.mark.parametrize("extension", [".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2", ".tar.lz4", ".tar"])
+def test_a_tarball_may_have_the_extension_of_any_compression(tmp_path: Path, extension: str) -> None:
+    wanted = image(tmp_path, "IMAGE_TYPE=tarball\nIMAGE_NAME=a\nARCH=b")
+    wanted.image_dir.mkdir(parents=True)
+    (wanted.image_dir / f"a-b{extension}").touch()
+    assert image_id(wanted) == f"local://a-b{extension}"
+    (wanted.image_dir / "a-b.tar.gz").touch()
+    assert image_id(wanted) == "local://a-b.tar.gz"
+
+
+def test_a_name_does_not_lead_out_of_the_directory(tmp_path: Path) -> None:
+    wanted = image(tmp_path, "IMAGE_TYPE=raw\nIMAGE_NAME=../secret\nARCH=x")
+    wanted.image_dir.mkdir(parents=True)
+    (wanted.image_dir.parent / "secret-x.raw").touch()
+    with pytest.raises(RequestError, match="leaves"):
+        image_id(wanted)
+
+
+@pytest.mark.image_row(17, 86)
+def test_the_dump_of_boot_is_known_by_that_of_the_root(tmp_path: Path) -> None:
+    wanted = image(tmp_path, "IMAGE_NAME=a\nARCH=b\nIMAGE_URL=https://example.com/images/")
+    root = image_id(wanted)
+    assert root == "https://example.com/images/a-b-root.dump"
+    assert boot_image(WantedImage(root, "dump"), wanted) == WantedImage(
+        "https://example.com/images/a-b-boot.dump", "dump"
+    )
+    assert boot_image(WantedImage("mine.dump", "dump"), wanted) is None
+    wanted.image_dir.mkdir(parents=True)
+    with pytest.raises(ImageError, match="Can't find image file: .*/a-b-boot.dump; "):
+        boot_image(WantedImage("local://a-b-root.dump", "dump"), wanted)
+
+
+def test_the_node_s_own_settings_say_how_and_the_files_of_image_what(tmp_path: Path) -> None:
+    main = tmp_path / "etc/snf-image/snf-image.conf"
+    main.parent.mkdir(parents=True)
+    main.write_text('HELPER_MEMORY=1024\nDEFAULT_PROPERTIES=\'{"SWAP": "b"}\'\nIMG_PASSWD=x\nIMAGE_ALLOW=10.0.0.0/8\n')
+    wanted = image(tmp_path, "IMAGE_DIR=/srv/images\nIMAGE_URL=http://mirror.example.com/x\nIMG_ID=mine\n")
+    found = settings_for(wanted, KVM, tmp_path)
+    assert (found.helper_memory, str(found.image_dir)) == (1024, "/srv/images")
+    assert (found.default_properties, found.parameters) == ("", {"IMG_FORMAT": "dump", "IMG_ID": "mine"})
+    assert (found.image_allow, found.verify_network) == ("10.0.0.0/8 mirror.example.com", Verify.CHECKSUM)
+
+
+@pytest.mark.image_row(87)
+@pytest.mark.parametrize(
+    ("node", "text", "policy"),
+    [
+        ("", "IMAGE_VERIFY=no", Verify.NO),
+        ("VERIFY=checksum", "IMAGE_VERIFY=no", Verify.CHECKSUM),
+        ("", "", Verify.CHECKSUM),
+    ],
+)
+def test_what_the_node_wants_of_images_is_wanted_of_these_too(
+    tmp_path: Path, node: str, text: str, policy: Verify
+) -> None:
+    main = tmp_path / "etc/snf-image/snf-image.conf"
+    main.parent.mkdir(parents=True)
+    main.write_text(node)
+    wanted = image(tmp_path, f"IMAGE_URL=http://mirror.example.com/x\n{text}")
+    assert settings_for(wanted, KVM, tmp_path).verify_network is policy
+
+
+@pytest.mark.image_row(18)
+def test_the_kernel_is_the_instance_s_unless_the_files_name_one(tmp_path: Path) -> None:
+    env = {"INSTANCE_HV_kernel_path": "/boot/k"}
+    assert kernel_path(image(tmp_path, ""), env) == "/boot/k"
+    assert kernel_path(image(tmp_path, "KERNEL_PATH=/boot/other"), env) == "/boot/other"
