@@ -86,9 +86,8 @@ def _show_image(found: ImageSurvey, *, as_json: bool) -> int:
     """The settings of `image`; how the node runs its helper VMs is not among them."""
     if found.settings is None:
         return _tell([], found.warnings, found.faults)
-    values = {
-        name: getattr(found.settings, name.lower()) for name in image_setting_fields()
-    } | found.settings.parameters
+    settings = {name: getattr(found.settings, name.lower()) for name in image_setting_fields()}
+    values = {**settings, **found.settings.parameters}
     origins = {name: found.given.get(name) if as_written(values[name]) else None for name in values}
     if as_json:
         document = {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def image(root: Path, text: str) -> ImageSettings:
     return ImageSettings.load("", root, KVM)
 
 
-def properties(root: Path, text: str, hooks: HookSet | None = None, **env: str) -> dict[str, str]:
+def properties(root: Path, text: str, env: Mapping[str, str] = KVM, hooks: HookSet | None = None) -> dict[str, str]:
     found: dict[str, str] = json.loads(properties_for(image(root, text), {**KVM, **env}, hooks or HookSet(root)))
     return found
 
@@ -55,7 +56,7 @@ def switched_on(root: Path, *names: str) -> HookSet:
 def test_swap_and_the_kernel_make_the_four_layouts(
     tmp_path: Path, text: str, env: dict[str, str], boot: str, swap: str
 ) -> None:
-    found = properties(tmp_path, text, **env)
+    found = properties(tmp_path, text, env)
     assert (found["BOOT_SIZE"], found["SWAP_SIZE"], found["FILESYSTEM"]) == (boot, swap, "ext3")
 
 
@@ -67,7 +68,7 @@ def test_a_disk_has_no_layout_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize("memory", ["", "0", "lots"])
 def test_swap_without_a_size_and_without_a_memory_is_refused(tmp_path: Path, memory: str) -> None:
     with pytest.raises(RequestError, match="SWAP_SIZE not set however SWAP is enabled"):
-        properties(tmp_path, "", INSTANCE_BE_maxmem=memory)
+        properties(tmp_path, "", {"INSTANCE_BE_maxmem": memory})
 
 
 @pytest.mark.image_row(80)
@@ -82,13 +83,13 @@ def test_swap_without_a_size_and_without_a_memory_is_refused(tmp_path: Path, mem
     ],
 )
 def test_the_console_is_as_the_hypervisor_has_it(tmp_path: Path, env: dict[str, str], console: str | None) -> None:
-    assert properties(tmp_path, "", **env).get("CONSOLE") == console
+    assert properties(tmp_path, "", env).get("CONSOLE") == console
 
 
 def test_kernel_arguments_come_with_the_hook_grub_alone(tmp_path: Path) -> None:
     text = "KERNEL_ARGS='a=/dev/x&y'"
-    assert "KERNEL_ARGS" not in properties(tmp_path, text, switched_on(tmp_path, "ssh"))
-    assert properties(tmp_path, text, switched_on(tmp_path, "grub"))["KERNEL_ARGS"] == "a=/dev/x&y"
+    assert "KERNEL_ARGS" not in properties(tmp_path, text, hooks=switched_on(tmp_path, "ssh"))
+    assert properties(tmp_path, text, hooks=switched_on(tmp_path, "grub"))["KERNEL_ARGS"] == "a=/dev/x&y"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_the_dump_of_boot_is_known_by_that_of_the_root(tmp_path: Path) -> None:
     )
     assert boot_image(WantedImage("mine.dump", "dump"), wanted) is None
     wanted.image_dir.mkdir(parents=True)
-    with pytest.raises(ImageError, match="Can't find image file: .*/a-b-boot.dump; "):
+    with pytest.raises(ImageError, match=r"Can't find image file: .*/a-b-boot\.dump; "):
         boot_image(WantedImage("local://a-b-root.dump", "dump"), wanted)
 
 
