@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snf_image_helper.tasks.configure_boot import TASK
+from snf_image_shared.deployment import Deployment, Form, Layout
 from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import job, sh
 from unit.helper.guest_trees import JOB, guest_in, perform, put, text
@@ -303,8 +305,19 @@ def test_grub_of_old_is_changed_in_its_menu(tmp_path: Path) -> None:
             "/etc/init/ttyS0.conf",
             "exec /sbin/getty -L ttyS0 115200 vt102",
         ),
+        (
+            {"/sbin/getty": "", "/etc/event.d/tty1": "", "/sbin/init": ""},
+            "/etc/event.d/ttyS0",
+            "exec /sbin/getty -L ttyS0 115200 vt102",
+        ),
+        (
+            {"/sbin/init": "", "/etc/init.d/agetty": "", "/etc/runlevels/default/x": ""},
+            "/etc/conf.d/agetty.ttyS0",
+            'baud="115200"',
+        ),
     ],
 )
+@pytest.mark.image_row(80)
 def test_every_init_starts_a_login_on_the_serial_port(
     tmp_path: Path, files: dict[str, str], path: str, line: str
 ) -> None:
@@ -316,6 +329,39 @@ def test_a_login_that_is_there_is_enough(tmp_path: Path) -> None:
     inittab = "T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n"
     files = {"/boot/grub/grub.cfg": GRUB_CFG, "/etc/inittab": inittab, "/etc/securetty": ""}
     assert configured(tmp_path, files, "/etc/inittab", "/etc/securetty", CONSOLE="serial") == [inittab, ""]
+
+
+@pytest.mark.image_row(80)
+@pytest.mark.parametrize("line", ["T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100", "#T0:respawn:/sbin/getty ttyS0"])
+def test_a_speed_that_is_asked_for_is_that_of_loader_kernel_and_login(tmp_path: Path, line: str) -> None:
+    inittab = f"1:2345:respawn:/sbin/getty 38400 tty1\n{line}\n"
+    menu = GRUB_CFG.replace("ro  quiet", "ro console=tty0 console=ttyS0,115200n8")
+    files = {**DEBIAN, "/boot/grub/grub.cfg": menu, "/etc/inittab": inittab, "/sbin/getty": ""}
+    del files["/usr/lib/systemd/systemd"]
+    paths = ("/boot/grub/grub.cfg", "/etc/default/grub.d/zz-snf-image.cfg", "/etc/inittab")
+    menu, settings, inittab = configured(tmp_path, files, *paths, CONSOLE="serial,19200")
+    assert "console=ttyS0,115200" not in menu
+    assert "ro console=tty0 $vt_handoff console=ttyS0,19200\n" in menu
+    assert "serial --speed=19200 --unit=0\n" in menu
+    assert 'GRUB_SERIAL_COMMAND="serial --speed=19200 --unit=0"\n' in settings
+    assert inittab.count(":respawn:/sbin/getty -L ttyS0 19200 vt100\n") == 1
+    assert "9600 vt100" not in inittab.replace("19200", "")
+
+
+@pytest.mark.parametrize("speed", ["serial,", "serial,fast", "serial,1200", "serial,38400,n8", "vga"])
+def test_a_speed_that_is_none_is_refused(tmp_path: Path, speed: str) -> None:
+    with guest_in(tmp_path, DEBIAN) as guest, pytest.raises(GuestError, match=r"CONSOLE: .* ask for serial"):
+        perform(TASK, guest, JOB, CONSOLE=speed)
+
+
+def test_where_the_hypervisor_brings_the_kernel_only_the_login_is_made(tmp_path: Path) -> None:
+    layout = Layout(has_loader=False)
+    job = replace(JOB, deployment=Deployment(Form.TARBALL, layout))
+    inittab = "1:2345:respawn:/sbin/getty 38400 tty1\n"
+    with guest_in(tmp_path, {"/etc/inittab": inittab, "/sbin/getty": ""}) as guest:
+        (warning,) = perform(TASK, guest, job, CONSOLE="serial", KERNEL_ARGS="quiet").warnings
+        assert text(guest, "/etc/inittab") == inittab + "S0:2345:respawn:/sbin/getty -L ttyS0 115200 vt100\n"
+    assert "kernel_args" in warning
 
 
 def test_voids_service_is_enabled_by_its_link(tmp_path: Path) -> None:
