@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.copying.pipeline import Opened
 from snf_image_host.images.cache import Ordered, cached
+from snf_image_host.images.dump_headers import check_dump
 from snf_image_host.images.fetching import feed_whole
-from snf_image_host.images.formats import HEAD, Kind, foreign_stream
+from snf_image_host.images.formats import HEAD, Kind, foreign_stream, wrappers
 from snf_image_host.images.integrity import integrity_of
 from snf_image_host.images.names import WantedImage
 from snf_image_host.images.opening import find_origin
@@ -56,6 +57,11 @@ def open_archive(wanted: WantedImage, settings: Settings, progress: Progress) ->
 def _check_form(form: Form, source: Source) -> None:
     """Raise ImageError for what cannot be that. What is inside of a compressed tarball only the helper sees."""
     head = source.head(HEAD)
+    both = wrappers(head)
+    if len(both) > 1:
+        raise ImageError(
+            f"{source.name} can be taken for {' and for '.join(kind.text for kind in both)}; publish it again"
+        )
     kind = foreign_stream(head)
     compressed = kind is not None and kind.name in set(Compression)
     is_tar = kind is not None and kind.name == "" and "tar archive" in kind.text
@@ -64,6 +70,8 @@ def _check_form(form: Form, source: Source) -> None:
         raise ImageError(f"{source.name} is no tarball: {_described(kind)}; say its format, or publish it again")
     if form is Form.DUMP and not is_dump:
         raise ImageError(f"{source.name} is no dump(8): {_described(kind)}; say its format, or publish it again")
+    if form is Form.DUMP:
+        check_dump(head, source.name)
 
 
 def _described(kind: Kind | None) -> str:
