@@ -13,8 +13,10 @@ from images.distribution import MASKED, initrd_hook
 
 _PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod", "iproute2", "ifupdown", "e2fsprogs", "login", "passwd", "procps"),
-    *("linux-image-cloud-amd64", "initramfs-tools", "extlinux", "grub-legacy", "systemd-boot"),
+    *("linux-image-cloud-amd64", "initramfs-tools", "lz4", "extlinux", "grub-legacy", "systemd-boot"),
 )
+# grub-legacy's hook for new kernels fails where it is not installed yet.
+_NO_MENU = 'echo "path-exclude=/etc/kernel/*/zz-update-grub" >"$1/etc/dpkg/dpkg.cfg.d/template"'
 # What makes each of them one that the guest has.
 PROGRAMS = {
     "extlinux": ("./usr/bin/extlinux",),
@@ -41,8 +43,7 @@ def without(tarball: Path, names: Iterable[str], to: Path) -> Path:
 
 def _build(scratch: Path) -> Path:
     root, tarball = scratch / "root", scratch / "guest.tar"
-    hooks = (initrd_hook("ext4"),)
-    bootstrap(Recipe("bookworm", "minbase", _PACKAGES, hooks), root)
+    bootstrap(Recipe("bookworm", "minbase", _PACKAGES, (initrd_hook("ext4"), _NO_MENU)), root)
     (root / "etc/hostname").write_text("template\n")
     in_root(root, "passwd", "--lock", "root")
     in_root(root, "systemctl", "--quiet", "mask", *MASKED)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.vm
 
 PASSWORD = "sesame"
 OLD_UUID = "11111111-2222-3333-4444-555555555555"
-ARGUMENTS = 'a.b=/dev/x&y c.d="e f" g.h=$i|j;k'
+ARGUMENTS = 'a.b=/dev/x&y c.d="e f" g.h=$i|j;k l.m=`n`'
 DISK = 3 << 30
 # What a template leaves that lived on another disk: its root, its swap, its volumes.
 STALE = {
@@ -137,7 +137,9 @@ def check(guest: GuestConsole, case: Case) -> None:
         return
     # GRUB puts quotes around what has blanks, the kernel takes them away again: both say the same.
     words = line.replace('"c.d=e f"', 'c.d="e f"')
-    assert all(word in words for word in ("a.b=/dev/x&y", 'c.d="e f"', "g.h=$i|j;k", "console=ttyS0,38400")), line
+    assert all(
+        word in words for word in ("a.b=/dev/x&y", 'c.d="e f"', "g.h=$i|j;k", "l.m=`n`", "console=ttyS0,38400")
+    ), line
     assert f"root=UUID={root}" in line
     assert OLD_UUID not in line
     if case.stale:
@@ -147,6 +149,6 @@ def check(guest: GuestConsole, case: Case) -> None:
         # The next kernel's menu says the same: nothing was written into the menu alone.
         assert guest.run("update-grub", timeout=600).status == 0
         again = guest.run("grep -m1 -P '^\\tlinux' /boot/grub/grub.cfg").output
-        assert [again.count(word) for word in ("a.b=/dev/x&y", "c.d=e f", "g.h=$i|j;k", "console=ttyS0,38400")] == [
-            1
-        ] * 4
+        assert [
+            again.count(word) for word in ("a.b=/dev/x&y", "c.d=e f", "g.h=$i|j;k", "l.m=`n`", "console=ttyS0,38400")
+        ] == [1] * 4

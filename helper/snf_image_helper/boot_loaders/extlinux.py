@@ -32,11 +32,16 @@ def edit(edits: Edits, wanted: Arguments) -> bool:
         text = edits.text(path)
         value = assigned(text or "", name)
         if text is not None and value is not None and not set(value) & set("$`\\"):
-            text = assign(text, name, changed_value(value, wanted, raw).replace('"', ""))
+            text = assign(text, name, _for_shell(changed_value(value, wanted, raw)))
             if wanted.serial and path == _ALPINE:
                 text = assign(assign(text, "serial_port", "0"), "serial_baud", str(wanted.baud))
             edits.put(path, text)
     return found
+
+
+def _for_shell(text: str) -> str:
+    """Text inside double quotes of a shell, which reads these settings."""
+    return "".join(f"\\{char}" if char in '"$`' else char for char in text)
 
 
 def _edited(lines: list[str], wanted: Arguments) -> tuple[list[str], bool]:

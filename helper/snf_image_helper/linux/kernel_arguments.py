@@ -19,7 +19,7 @@ _LONGEST = 1024  # characters; a kernel takes 2048 (COMMAND_LINE_SIZE of x86), a
 _REPEATED = frozenset({"console", "earlycon", "hugepages", "hugepagesz", "memmap", "ip", "nameserver", "vlan", "bond"})
 _REPEATED_OF_DRACUT = "rd."
 # GRUB hands quotes and backslashes on with a backslash before them (grub-core/lib/cmdline.c), which no kernel undoes.
-_UNWRITABLE = frozenset("'\\`")
+_UNWRITABLE = frozenset("'\\")
 # A quote that is not closed goes to the end. Nothing follows the repetition that could fail, so nothing is tried twice.
 _TOKEN = re.compile(r"""(?:[^ \t"']+|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))+""")
 _NO_QUOTES = str.maketrans("", "", "\"'\\")
@@ -60,7 +60,7 @@ def parse(text: str) -> tuple[str, ...]:
         if not token.isascii() or not token.isprintable() or _UNWRITABLE.intersection(token) or token.count('"') % 2:
             raise GuestError(
                 f"property {PROPERTY}: {token[:80]!r} cannot be handed to a kernel by every boot loader; write "
-                "printable ASCII without ' \\ ` and put words with blanks in double quotes"
+                "printable ASCII without ' and \\ and put words with blanks in double quotes"
             )
         if word.startswith("-") or not word:
             raise GuestError(f"property {PROPERTY}: {token[:80]!r} is no argument; arguments are added, not taken away")

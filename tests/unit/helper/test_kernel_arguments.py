@@ -30,7 +30,7 @@ SERIAL = Arguments(serial=True)
     [
         ("", ()),
         ("  quiet\tnosmt ", ("quiet", "nosmt")),
-        ("memmap=1G$4G a=b;c", ("memmap=1G$4G", "a=b;c")),
+        ("memmap=1G$4G a=b;c d=`e`", ("memmap=1G$4G", "a=b;c", "d=`e`")),
         ('dyndbg="file x.c +p; func y +p" q', ("dyndbg=file x.c +p; func y +p", "q")),
         ('"a=b c"', ("a=b c",)),
     ],
@@ -40,7 +40,7 @@ def test_words_end_at_blanks_outside_of_double_quotes(text: str, words: tuple[st
 
 
 @pytest.mark.parametrize(
-    "text", ["a\nb", "é", "a=`reboot`", "it's", "a\\b", 'a="b', "-quiet", "-- init", '""', "x" * 1025, "a\x1b[2J", "\0"]
+    "text", ["a\nb", "é", "it's", "a\\b", 'a="b', "-quiet", "-- init", '""', "x" * 1025, "a\x1b[2J", "\0"]
 )
 def test_what_no_boot_loader_can_hand_on_is_refused(text: str) -> None:
     with pytest.raises(GuestError, match="property KERNEL_ARGS"):
