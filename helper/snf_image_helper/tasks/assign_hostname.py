@@ -23,7 +23,9 @@ from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 
 PROPERTY = "HOSTNAME_POLICY"
-_POLICIES = ("fqdn", "short")
+_POLICIES = ("fqdn", "short", "family")
+# What instance-image called by its short name: the others are told the whole of it.
+_SHORT = frozenset({Family.DEBIAN, Family.GENTOO})
 _SYSTEMD = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 _DROP_IN = "50AssignHostname"
 # Without systemd nothing but /etc/hosts knows a guest's own name: their manuals put it on the loopback line.
@@ -32,7 +34,7 @@ _MACHINE_INFO = "/etc/machine-info"
 
 
 def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
-    """A fully qualified name stays one, unless HOSTNAME_POLICY is short or Linux could not hold it.
+    """A fully qualified name stays one, unless HOSTNAME_POLICY takes the domain off or Linux could not hold it.
 
     All files are written or none. Raises GuestError when no file takes the name.
     """
@@ -45,7 +47,7 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
         _put_hosts(edits, distro.family, full)
         edits.apply()
         return
-    name = host_name(job, report)
+    name = host_name(job, report, distro.family)
     if distro.name == "nixos":
         report.warning("NixOS makes /etc anew at every boot: set networking.hostName in its configuration")
         return
@@ -57,10 +59,11 @@ def assign_hostname(guest: Guest, job: Job, report: Reporter) -> None:
         cloud_init.write_configuration(guest, _DROP_IN, {"preserve_hostname": True})
 
 
-def host_name(job: Job, report: Reporter) -> str:
+def host_name(job: Job, report: Reporter, family: Family | None = None) -> str:
     """What Linux is to be told as its name. Raises GuestError for what is no host name."""
-    full = full_name(job)
-    name = host_names.short(full) if hostname_policy(job) == "short" else full
+    full, policy = full_name(job), hostname_policy(job)
+    is_short = policy == "short" or (policy == "family" and family in _SHORT)
+    name = host_names.short(full) if is_short else full
     if len(name) > LONGEST:
         name = host_names.short(full)
         report.warning(f"The instance name is longer than {LONGEST} characters; the guest is called {name}")
@@ -108,7 +111,7 @@ def hostname_policy(job: Job) -> str | None:
 def _leave_to_cloud_init(guest: Guest, name: str, policy: str | None) -> None:
     cloud_init.add_meta_data(guest, {cloud_init.NAME: name})
     members: dict[str, cloud_init.Json] = {"preserve_hostname": False}
-    if policy is not None:  # each distribution has its own default
+    if policy in {"fqdn", "short"}:  # each distribution has its own default
         members["prefer_fqdn_over_hostname"] = policy == "fqdn"
     cloud_init.write_configuration(guest, _DROP_IN, members)
 

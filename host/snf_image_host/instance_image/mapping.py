@@ -71,6 +71,8 @@ def properties_for(image: ImageSettings, env: Mapping[str, str], hooks: HookSet)
     if env.get("INSTANCE_HV_serial_console") == "True":
         speed = env.get("INSTANCE_HV_serial_speed", "")
         found["CONSOLE"] = f"serial,{speed}" if speed in _SPEEDS else "serial"
+    if Switch.INTERFACES in hooks.switches:
+        found["HOSTNAME_POLICY"] = "family"
     if Switch.GRUB in hooks.switches:
         found["KERNEL_ARGS"] = image.kernel_args
     return json.dumps({name: value for name, value in found.items() if value})

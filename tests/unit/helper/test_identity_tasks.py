@@ -156,6 +156,14 @@ def test_a_short_name_can_be_asked_for_and_hosts_still_tells_both(tmp_path: Path
         assert text(guest, "/etc/hosts") == "127.0.1.1\tweb.example.com web\n"
 
 
+@pytest.mark.image_row(71)
+@pytest.mark.parametrize(("id_", "name"), [("debian", "web"), ("gentoo", "web"), ("fedora", "web.example.com")])
+def test_by_family_the_name_is_as_long_as_instance_image_made_it(tmp_path: Path, id_: str, name: str) -> None:
+    with guest_in(tmp_path, {"/etc/os-release": f"ID={id_}\n", "/etc/hostname": "old\n"}) as guest:
+        perform(assign_hostname.TASK, guest, HOSTNAME_POLICY="family")
+        assert text(guest, "/etc/hostname") == f"{name}\n"
+
+
 def test_a_policy_that_nobody_knows_is_refused_before_anything_is_done() -> None:
     with pytest.raises(GuestError, match="property HOSTNAME_POLICY: 'long' is none of fqdn, short"):
         assign_hostname.TASK.skip(replace(JOB, properties={"HOSTNAME_POLICY": "long"}))
