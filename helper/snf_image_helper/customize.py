@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snf_image_helper.cloud_init import seed_orders
-from snf_image_helper.deployment.deploy import deploy
 from snf_image_helper.detection import detect
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.mounting import mounted, refuse_unmountable
@@ -33,6 +32,8 @@ def customize(job: Job, report: Reporter) -> None:
     unknown_guest(job)  # a word that nobody knows is refused in any case
     disk = Disk.open(job.disks)
     if job.deployment:
+        from snf_image_helper.deployment.deploy import deploy  # noqa: PLC0415 - most images are disks
+
         root = deploy(disk, job.deployment, report)
         job = replace(job, properties={**job.properties, "ROOT_PARTITION": str(root)})
     if job.wishes.flag(EVERYTHING_EXCLUDED):

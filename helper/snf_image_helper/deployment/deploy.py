@@ -30,5 +30,5 @@ def deploy(disk: Disk, deployment: Deployment, report: Reporter, fill: Filling =
         made = make_file_systems(disk, deployment.layout, planned)
     with reported("UnpackImage", report), mounted_tree(made) as tree:
         fill(deployment, tree, report)
-        furnish(disk, tree, made, report)
+        furnish(disk, tree, made, report, brings_disks=deployment.root is None)
     return next(each.number for each in planned if each.role is Role.ROOT)

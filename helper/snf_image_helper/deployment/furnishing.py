@@ -6,7 +6,8 @@ from __future__ import annotations
 from snf_image_helper import fstab
 from snf_image_helper.deployment.esp import fill_esp, place_of_esp
 from snf_image_helper.deployment.file_systems import Made
-from snf_image_helper.deployment.fstab_writing import Line, fstab_of
+from snf_image_helper.deployment.fstab_writing import Line, Surroundings, fstab_of
+from snf_image_helper.deployment.other_disks import OtherDisks
 from snf_image_helper.deployment.tree import Tree
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.fstab import FSTAB
@@ -33,8 +34,11 @@ _OLD = {
 _SHOWN = 3
 
 
-def furnish(disk: Disk, tree: Tree, made: tuple[Made, ...], report: Reporter) -> None:
-    """Every path is resolved inside the tree, whatever links it has. Raises GuestError."""
+def furnish(disk: Disk, tree: Tree, made: tuple[Made, ...], report: Reporter, *, brings_disks: bool = False) -> None:
+    """Every path is resolved inside the tree, whatever links it has. Raises GuestError.
+
+    `brings_disks`: what fstab tells of the former instance's other disks is true of this one's, once they are filled.
+    """
     system = System(OsFamily.LINUX, WHOLE_DISK)
     with Guest(tree.root, disk, system) as guest:
         for path, mode in _DIRECTORIES.items():
@@ -53,7 +57,8 @@ def furnish(disk: Disk, tree: Tree, made: tuple[Made, ...], report: Reporter) ->
                     _give(boot, place.removeprefix("/boot"), tree.esp, report)
             else:
                 _give(guest, place, tree.esp, report)
-        text, gone = fstab_of(_lines(guest, made, places), old, guest.is_file)
+        around = Surroundings(guest.is_file, OtherDisks(disk).has, brings_disks)
+        text, gone = fstab_of(_lines(guest, made, places), old, around)
         guest.write_text(FSTAB, text)
         if gone:
             names = ", ".join(fstab.printable(place) for place in gone[:_SHOWN])

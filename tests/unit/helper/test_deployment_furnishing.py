@@ -5,23 +5,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snf_image_helper.deployment.file_systems import Made
-from snf_image_helper.deployment.fstab_writing import Line, fstab_of
+from snf_image_helper.deployment.fstab_writing import Line, Surroundings, fstab_of
 from snf_image_helper.deployment.furnishing import furnish
+from snf_image_helper.deployment.other_disks import OtherDisks
 from snf_image_helper.deployment.tree import Tree
+from snf_image_helper.disks.disk import Disk
 from snf_image_shared.errors import GuestError
 from snf_image_shared.layouts import Role
-from unit.helper.disk_images import Listener
+from unit.helper.disk_images import Listener, attached, sh, table_of
 from unit.helper.guest_trees import guest_in, put
 
 ROOT = Made(Role.ROOT, "/dev/vda3", "ext4", "11111111-1111-1111-1111-111111111111")
 BOOT = Made(Role.BOOT, "/dev/vda1", "ext4", "22222222-2222-2222-2222-222222222222")
 SWAP = Made(Role.SWAP, "/dev/vda2", "swap", "33333333-3333-3333-3333-333333333333")
 ESP = Made(Role.ESP, "/dev/vda4", "vfat", "4444-4444")
+ALONE = Surroundings(has_file=lambda path: False, has_device=lambda device: False)
 HEADER = "# From snf-image; the image's own lines stand behind these.\n"
 ROOT_LINES = f"UUID={ROOT.uuid} / ext4 defaults 0 1\nproc /proc proc defaults 0 0\n"
 
@@ -33,6 +37,7 @@ def furnished(place: Path, files: Mapping[str, str], *made: Made) -> tuple[str, 
     boot.mkdir(exist_ok=True)
     esp.mkdir(exist_ok=True)
     guest = guest_in(root, files)
+    guest.disk.devices = ("/dev/vda",)
     roles = {each.role for each in made}
     tree = Tree(str(root), str(boot) if Role.BOOT in roles else None, str(esp) if Role.ESP in roles else None)
     with guest:
@@ -129,6 +134,58 @@ def test_lines_for_disks_that_are_not_here_become_comments_and_are_told(tmp_path
     ]
 
 
+@pytest.mark.image_row(38)
+def test_an_imported_guest_keeps_the_lines_of_its_other_disks_which_follow_later() -> None:
+    old = (
+        "/dev/vdb1\t/data  ext4\tnoatime 0 2\nUUID=x /a xfs\nLABEL=b /b ext4 nofail\n"
+        "/dev/sr0 /c udf noauto\n/dev/vda1 /boot ext3 defaults 1 2\n"
+    )
+    text, gone = fstab_of((Line("UUID=r", "/", "ext4"),), old, replace(ALONE, brings_disks=True))
+    assert text == (
+        f"{HEADER}UUID=r / ext4 defaults 0 0\n"
+        "/dev/vdb1\t/data  ext4\tnoatime,nofail 0 2\nUUID=x /a xfs defaults,nofail\nLABEL=b /b ext4 nofail\n"
+        "/dev/sr0 /c udf noauto\n"
+    )
+    assert gone == ()
+
+
+@pytest.mark.root
+@pytest.mark.image_row(38)
+def test_lines_for_what_lies_on_the_instances_other_disks_stay(tmp_path: Path) -> None:
+    uuid = "55555555-5555-5555-5555-555555555555"
+    (tmp_path / "first").write_bytes(bytes(1 << 20))
+    table_of(tmp_path / "second", "label: gpt\nstart=2048, size=8192\n", 16)
+    (tmp_path / "third").write_bytes(bytes(16 << 20))
+    with attached(tmp_path / "first", tmp_path / "second", tmp_path / "third") as disk:
+        Disk(disk.devices[1:2]).reload()
+        sh("mkfs.ext4", "-q", "-L", "the data", "-U", uuid, f"{disk.devices[1]}p1")
+        sh("mkfs.ext2", "-q", "-L", "whole", disk.devices[2])
+        others = OtherDisks(disk)
+        here = [
+            f"UUID={uuid.upper()}",
+            "LABEL=the data",
+            "LABEL=whole",
+            f"/dev/disk/by-uuid/{uuid}",
+            "/dev/vdb",
+            "/dev/vdb1",
+        ]
+        away = [
+            "UUID=1-2",
+            "LABEL=data",
+            "/dev/vdb2",
+            "/dev/vdc1",
+            "/dev/sdd",
+            "/dev/vda1",
+            "/dev/mapper/a",
+            "PARTUUID=",
+        ]
+        assert [others.has(device) for device in (*here, "/dev/xvdc", "/dev/sdc")] == [True] * 8
+        assert [device for device in away if others.has(device)] == []
+    around = Surroundings(lambda path: False, lambda device: device == "LABEL=d")
+    text, gone = fstab_of((), 'LABEL="d" /d ext4 defaults 0 2\n', around)
+    assert (text, gone) == (f'{HEADER}LABEL="d" /d ext4 defaults 0 2\n', ())
+
+
 @pytest.mark.root
 def test_what_was_written_once_is_written_the_same_from_itself(tmp_path: Path) -> None:
     files = {"/etc/fstab": "# mine\n\nnas:/x /x nfs defaults 0 0\n/dev/sdb1 /data ext4 defaults 0 0\nbroken\n"}
@@ -137,9 +194,8 @@ def test_what_was_written_once_is_written_the_same_from_itself(tmp_path: Path) -
 
 
 def test_no_line_of_a_hostile_fstab_splits_into_another() -> None:
-    text, _ = fstab_of(
-        (Line("UUID=x", "/", "ext4"),), "# a\x0bUUID=evil / ext4\u2028/dev/sdx / ext4\x85\n", lambda path: False
-    )
+    hostile = "# a\x0bUUID=evil / ext4\u2028/dev/sdx / ext4\x85\n"
+    text, _ = fstab_of((Line("UUID=x", "/", "ext4"),), hostile, ALONE)
     assert text.split("\n")[1:] == [
         "UUID=x / ext4 defaults 0 0",
         "# a\x0bUUID=evil / ext4\u2028/dev/sdx / ext4\x85",
@@ -149,7 +205,7 @@ def test_no_line_of_a_hostile_fstab_splits_into_another() -> None:
 
 def test_an_fstab_without_end_is_refused() -> None:
     with pytest.raises(GuestError, match="longer than 256 KiB"):
-        fstab_of((), "#" * (1 << 18) + "\n#", lambda path: False)
+        fstab_of((), "#" * (1 << 18) + "\n#", ALONE)
 
 
 @pytest.mark.root
