@@ -17,7 +17,7 @@ PACKAGES := python3 python3-venv qemu-system-x86 qemu-utils bubblewrap mmdebstra
 	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs lvm2 f2fs-tools strace openssh-client \
 	eatmydata ntfs-3g policycoreutils iproute2 cpio python3-libnbd openssh-server curl ca-certificates openssl \
 	ovmf dnsmasq-base iputils-ping nginx libnbd-bin bmap-tools pigz lz4 bzip2 python3-zstandard python3-lz4 \
-	debhelper dpkg-dev lintian makefs python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff \
+	dump libarchive-tools debhelper dpkg-dev lintian makefs python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff \
 	python3-hivex libhivex-bin chntpw
 # Where Debian's own pydantic is new enough our packages use it, and so does their build.
 PACKAGES += $(if $(filter 12,$(shell . /etc/os-release && echo $$VERSION_ID)),,python3-pydantic)
@@ -44,8 +44,8 @@ test-vm: setup helper-image ## Run only the tests with a real helper VM or a rea
 	$(BIN)/pytest -m "vm and not guests" --durations=10
 
 .PHONY: test-guests
-test-guests: setup helper-image ## Boot every guest of docs/guests.md that can be booted (root; half an hour)
-	$(BIN)/pytest tests/vm/test_guests.py --durations=10
+test-guests: setup helper-image ## Boot every guest that can be booted, those made again from captures among them (root; an hour)
+	$(BIN)/pytest tests/vm/test_guests.py tests/vm/test_image_guests.py tests/vm/test_boot_loaders.py --durations=10
 
 .PHONY: test-ganeti
 test-ganeti: setup helper-image ## Run only the tests with a real Ganeti cluster, of Debian 12 and of Debian 13

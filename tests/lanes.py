@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The whole suite in lanes, two more than there are processors because every part waits a third of its time.
+"""`make test`: the whole suite in lanes, two more than there are processors because every part waits now and then.
 
-`make test` runs it.
 Many tests look for what a deployment leaves on the whole machine. Each lane therefore has a machine of its own as far
 as they can see: mounts, processes, /tmp, /var/tmp, /run and /dev/shm; the project stays where it is, wherever that is.
 Loop devices are everybody's; who looks at those tells them apart by LANE (leaks.py).
@@ -27,8 +26,9 @@ LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
 # Those that take longest begin first, so that no lane is left alone with them.
 _LONGEST = (
-    *("cluster-12", "cluster-13", "unit-host", "test_guests", "test_failures", "unit-helper", "test_layouts"),
-    *("unit-others", "test_disks", "test_unusual_layouts", "test_windows", "test_bsd_mounting", "test_bsd"),
+    *("cluster-12", "cluster-13", "unit-host", "test_image_guests", "test_boot_loaders", "test_failures"),
+    *("unit-helper", "test_guests", "unit-others", "test_layouts", "test_unusual_layouts", "test_disks"),
+    *("test_exchange", "test_capture", "test_windows", "test_hooks", "test_bsd_mounting", "test_bsd"),
 )
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
