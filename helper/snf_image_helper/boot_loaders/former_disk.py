@@ -81,6 +81,14 @@ def forget_former_disk(edits: Edits, start: Start) -> bool:
     return _change_resume(edits, start)
 
 
+def name_root(edits: Edits, start: Start) -> None:
+    """Let GRUB's menus name the root by its UUID where they have its device, which the guest may call otherwise."""
+    for path in _GRUB_MENUS:
+        text = _text(edits, path)
+        if text is not None:
+            edits.put(path, re.sub(rf"(?<=\s)root={re.escape(start.root.device)}(?=\s)", start.root_argument, text))
+
+
 def _without_subvolumes(flags: str) -> list[str]:
     """The new file systems have no subvolumes; journal options and the like are kept."""
     kept = [flag for flag in flags.split(",") if flag and not flag.startswith(("subvol=", "subvolid="))]

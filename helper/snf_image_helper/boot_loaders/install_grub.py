@@ -83,6 +83,8 @@ def _point_to_boot(guest: Guest, start: Start, vendors: tuple[str, ...]) -> None
         "export $prefix",
     )
     for vendor in vendors:
+        if start.boot.uuid in (guest.read_text(f"{vendor}/grub.cfg", missing_ok=True) or ""):
+            continue
         guest.write_text(f"{vendor}/grub.cfg", "\n".join((*lines, "configfile $prefix/grub.cfg", "")))
 
 

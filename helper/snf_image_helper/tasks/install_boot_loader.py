@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snf_image_helper.boot_loaders import LOADERS
-from snf_image_helper.boot_loaders.former_disk import forget_former_disk
+from snf_image_helper.boot_loaders.former_disk import forget_former_disk, name_root
 from snf_image_helper.boot_loaders.initial_ram_disk import renew
 from snf_image_helper.boot_loaders.install_grub import prepare_settings
 from snf_image_helper.boot_loaders.installing import installer_for
@@ -34,18 +34,20 @@ def install_boot_loader(guest: Guest, job: Job, report: Reporter) -> None:
     installer = installer_for(guest, _firmware(job))
     start = start_of(guest, installer.firmware)
     edits = Edits(guest)
-    stale = forget_former_disk(edits, start)
+    # A disk image's volumes are still there.
+    stale = job.deployment is not None and forget_former_disk(edits, start)
     prepare_settings(edits)
     wanted = asked(job)
-    for edit in (
-        LOADERS if wanted else ()
-    ):  # what the guest's tools make a menu of; ConfigureBoot then looks at that one
-        edit(edits, wanted)
+    if wanted:  # the guest's tools are to make a menu of it; ConfigureBoot looks at that one later
+        for edit in LOADERS:
+            edit(edits, wanted)
     edits.apply()
     with chroot(guest) as root:
         renew(guest, root, start, report, stale=stale)
         installer.install(guest, root, replace(start, kernels=kernels_in(guest)))
-    forget_former_disk(edits, start)
+    if job.deployment is not None:
+        forget_former_disk(edits, start)
+    name_root(edits, start)
     edits.apply()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.boot_loaders.former_disk import forget_former_disk
+from snf_image_helper.boot_loaders.former_disk import forget_former_disk, name_root
 from snf_image_helper.boot_loaders.initial_ram_disk import renew
 from snf_image_helper.boot_loaders.install_grub import install_uefi
 from snf_image_helper.boot_loaders.install_grub_legacy import _fit_menus as fit_menus
@@ -285,3 +285,21 @@ def test_debians_initial_ram_disk_is_made_anew_only_if_it_may_lack_something(
         else:
             renew(guest, root, START, listener.reporter, stale=stale)
             assert listener.warnings == []
+
+
+def test_a_menu_names_the_root_by_what_stays_the_same_on_every_bus(tmp_path: Path) -> None:
+    menu = "\tlinux /k root=/dev/vda1 ro\n\tlinux /k root=/dev/vda12 ro\n\tlinux /k root=/dev/mapper/vg-root ro\n"
+    with guest_in(tmp_path / "root", {"/boot/grub/grub.cfg": menu}) as guest:
+        edits = Edits(guest)
+        name_root(edits, START)
+        edits.apply()
+        assert text(guest, "/boot/grub/grub.cfg") == menu.replace("/dev/vda1 ", f"UUID={ROOT.uuid} ")
+
+
+def test_a_pointer_that_leads_to_the_menu_stays_as_its_vendor_wrote_it(room: tuple[Guest, Chroot]) -> None:
+    guest, root = room
+    pointer = f"search --no-floppy --root-dev-only --fs-uuid --set=dev {ROOT.uuid}\nset prefix=($dev)/@/boot/grub2\n"
+    put(Path(guest.root), {"/boot/efi/EFI/fedora/grubx64.efi": "MZ", "/boot/efi/EFI/fedora/grub.cfg": pointer})
+    program(guest, "/usr/sbin/grub2-mkconfig", 'echo "menuentry x" >"$2"')
+    install_uefi(guest, root, replace(START, firmware=BootMode.UEFI, esp="/boot/efi"))
+    assert text(guest, "/boot/efi/EFI/fedora/grub.cfg") == pointer
