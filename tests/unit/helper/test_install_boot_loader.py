@@ -11,7 +11,7 @@ import pytest
 
 from snf_image_helper.boot_loaders.former_disk import forget_former_disk, name_root
 from snf_image_helper.boot_loaders.initial_ram_disk import renew
-from snf_image_helper.boot_loaders.install_grub import install_uefi
+from snf_image_helper.boot_loaders.install_grub import install_bios, install_uefi
 from snf_image_helper.boot_loaders.install_grub_legacy import _fit_menus as fit_menus
 from snf_image_helper.boot_loaders.installing import installer_for
 from snf_image_helper.boot_loaders.starting import Kernel, Start, kernels_in, start_of
@@ -234,6 +234,34 @@ def test_a_signed_grub_is_pointed_to_the_menu_and_never_replaced(room: tuple[Gue
     )
     assert text(guest, "/boot/efi/EFI/fedora/grubx64.efi") == "MZ"
     assert text(guest, "/calls") == "/usr/sbin/grub2-mkconfig -o /boot/grub2/grub.cfg\n"
+
+
+@pytest.mark.parametrize(("prefix", "place"), [("grub2", "/boot/grub2"), ("grub", "/boot/grub")])
+def test_grub_for_a_bios_goes_to_the_disk_and_its_menu_to_the_place_of_its_family(
+    room: tuple[Guest, Chroot], prefix: str, place: str
+) -> None:
+    guest, root = room
+    program(guest, f"/usr/sbin/{prefix}-install", "")
+    program(guest, f"/usr/sbin/{prefix}-mkconfig", 'echo "menuentry x" >"$2"')
+    install_bios(guest, root, START)
+    assert text(guest, "/calls").split("\n") == [
+        f"/usr/sbin/{prefix}-install --target=i386-pc /dev/vda",
+        f"/usr/sbin/{prefix}-mkconfig -o {place}/grub.cfg",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("help_text", "flag"), [("--force-extra-removable", "--force-extra-removable"), ("--removable", "--removable")]
+)
+def test_grub_for_uefi_is_found_without_variables(room: tuple[Guest, Chroot], help_text: str, flag: str) -> None:
+    guest, root = room
+    program(guest, "/usr/sbin/grub-install", f'[ "$1" != --help ] || echo " {help_text}  "')
+    program(guest, "/usr/sbin/grub-mkconfig", 'echo "menuentry x" >"$2"')
+    install_uefi(guest, root, replace(START, firmware=BootMode.UEFI, esp="/boot/efi"))
+    assert text(guest, "/calls").split("\n")[1] == (
+        f"/usr/sbin/grub-install --target=x86_64-efi --efi-directory=/boot/efi --no-nvram {flag}"
+    )
 
 
 def test_a_menu_of_entries_alone_gets_some_where_the_image_has_none(room: tuple[Guest, Chroot]) -> None:
