@@ -15,6 +15,7 @@ from snf_image_host.disks.storage import kind_of, open_disks, open_for_writing
 from snf_image_host.disks.targets import Target
 from snf_image_host.downloads.fetch import fetch, parse_url
 from snf_image_host.ganeti import Request
+from snf_image_host.hooks.node_hooks import Moment, run_node_hooks
 from snf_image_host.images.opening import open_image
 from snf_image_host.parameters.answer_files import node_answer_file
 from snf_image_host.progress import Progress
@@ -43,6 +44,7 @@ def deploy(request: Request, settings: Settings, progress: Progress) -> None:
         job = orders.added_to(job, disk.size)
         config = {JOB_FILE: job.dump()}
         device_for(config, settings.helper_config_device)  # refuses what is too much, before anything is written
+        run_node_hooks(Moment.PRE, request.hook_environment, settings, progress)
         # A null image customises what is on the disk already: that is not ours to wipe when the helper fails.
         with boot_guard(disk) if image or job.deployment else nullcontext() as guard:
             if job.deployment:
@@ -61,6 +63,7 @@ def deploy(request: Request, settings: Settings, progress: Progress) -> None:
                 )
                 helper_vm.run(payload, progress)
     progress.info("Image customization finished successfully.")
+    run_node_hooks(Moment.POST, request.hook_environment, settings, progress)
 
 
 def deploy_as_it_is(request: Request, settings: Settings, progress: Progress) -> None:
@@ -72,9 +75,11 @@ def deploy_as_it_is(request: Request, settings: Settings, progress: Progress) ->
     ):
         if image:
             check_fits(image, disk)
+        run_node_hooks(Moment.PRE, request.hook_environment, settings, progress)
         with boot_guard(disk) if image else nullcontext() as guard:
             _fill(image, disk, progress, _terms(settings, guard))
     progress.info("Nothing in the image is changed.")
+    run_node_hooks(Moment.POST, request.hook_environment, settings, progress)
 
 
 def _answer_file(request: Request, settings: Settings, progress: Progress) -> str | None:

@@ -105,7 +105,9 @@ class Request(BaseModel):
                 "hooks": read_hook_set(settings.customize_dir, settings.shipped_hooks)
                 if settings.customize_dir
                 else None,
-                "hook_environment": ganeti_environment(env) if settings.customize_dir else {},
+                "hook_environment": ganeti_environment(env)
+                if settings.customize_dir or settings.node_hooks_dir
+                else {},
             }
         )
 
