@@ -27,7 +27,10 @@ _RESTORE = Unpacker(
     ),
     cures=(
         (re.compile(r" \./boot(?:->.*|): .*(?:File exists|directory)"), "deploy it without a /boot partition"),
-        (re.compile("End-of-input|Read error|read error|dump file header"), "it is cut short, or only one volume of several"),
+        (
+            re.compile("End-of-input|[Rr]ead error|file header|Changing volumes|Insufficient data"),
+            "it is cut short, or only one volume of several",
+        ),
         (re.compile(""), "it is damaged, or was made of a file system in use: make the dump again"),
     ),
 )
