@@ -36,6 +36,7 @@ def fingerprint(root: Path, path: str) -> str:
 
 
 @pytest.mark.row(155)
+@pytest.mark.image_row(81)
 def test_each_key_is_replaced_by_one_of_its_type(tmp_path: Path) -> None:
     old = {
         kind: make_key(tmp_path, f"/etc/ssh/ssh_host_{kind}_key", "-t", kind) for kind in ("ed25519", "ecdsa", "rsa")

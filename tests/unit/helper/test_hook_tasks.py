@@ -199,7 +199,6 @@ def test_each_program_is_in_one_gap_alone() -> None:
     assert names_between(names, "overlays", "ssh") == ("overlays", "p")
 
 
-@pytest.mark.image_row(72)
 def test_what_a_definition_leaves_off_does_not_run_and_says_why() -> None:
     job = replace(with_hooks(), kept_off={"ConfigureNetwork": "the hook interfaces is not switched on"})
     steps = {step.task.name: step for step in plan(ON_GUEST, job, System(OsFamily.LINUX, 1), mounted=True).steps}

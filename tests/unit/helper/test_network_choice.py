@@ -124,6 +124,7 @@ def test_a_second_run_keeps_the_first_backup(tmp_path: Path) -> None:
         assert guest.list_directory("/etc/network") == ("interfaces", "interfaces.snf-image-bak")
 
 
+@pytest.mark.image_row(72)
 def test_without_cards_there_is_nothing_to_do() -> None:
     assert TASK.skip(JOB) == "the instance has no NIC"
 

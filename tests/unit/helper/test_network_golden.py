@@ -88,7 +88,7 @@ WRITERS: Mapping[str, Callable[[tuple[Card, ...]], Rendered]] = {
 CASES = [(writer, name) for writer in WRITERS for name in INPUTS]
 
 
-@pytest.mark.image_row(73, 74)
+@pytest.mark.image_row(71, 73, 74)
 @pytest.mark.row(178, 179, 180, 181, 182, 183, 185)
 @pytest.mark.parametrize(("writer", "name"), CASES)
 def test_the_files_are_the_golden_ones(writer: str, name: str) -> None:

@@ -134,6 +134,7 @@ def test_a_gateway_elsewhere_is_reached_first() -> None:
     ]
 
 
+@pytest.mark.image_row(75)
 def test_name_servers_keep_their_order_and_no_dhcp_server_replaces_them() -> None:
     rendered = ifcfg.render(cards_of(INPUTS["names-dhcp"]), Facts(backend=SCRIPTS))
     values = sourced(rendered.files[f"{ifcfg.DIRECTORY}/ifcfg-eth0"].text)
@@ -197,6 +198,7 @@ def test_networkmanager_of_rhel_9_gets_a_keyfile(tmp_path: Path) -> None:
         assert "ifcfg-eth0" not in guest.list_directory(ifcfg.DIRECTORY)
 
 
+@pytest.mark.image_row(75)
 @pytest.mark.root
 @pytest.mark.row(180)
 def test_red_hats_scripts_get_the_cards_name_and_resolv_conf(tmp_path: Path) -> None:

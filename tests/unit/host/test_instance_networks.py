@@ -35,6 +35,7 @@ def files(directory: Path, own: str | None = OWN, subnet: str | None = SUBNET) -
     return directory
 
 
+@pytest.mark.image_row(71, 75)
 def test_the_first_card_is_as_the_files_say_and_all_else_as_it_was(tmp_path: Path) -> None:
     first, second = with_instance_network(NICS, INSTANCE, files(tmp_path))
     assert (first.ipv4, first.address4, first.gateway4) == (Ipv4Method.STATIC, "192.0.2.7/24", "192.0.2.1")
@@ -44,6 +45,7 @@ def test_the_first_card_is_as_the_files_say_and_all_else_as_it_was(tmp_path: Pat
     assert second is NICS[1]
 
 
+@pytest.mark.image_row(71)
 def test_an_instance_without_a_file_is_as_ganeti_says(tmp_path: Path) -> None:
     assert with_instance_network(NICS, INSTANCE, tmp_path / "nowhere") == NICS
     assert with_instance_network(NICS, "other.example.com", files(tmp_path)) == NICS
@@ -67,6 +69,7 @@ def test_nothing_in_the_files_is_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.image_row(72)
 @pytest.mark.parametrize(
     ("own", "subnet", "fault"),
     [
