@@ -26,6 +26,7 @@ from snf_image_host import cache_command, config_command  # noqa: E402
 from snf_image_host.configuration import settings_manual  # noqa: E402
 from snf_image_host.inspection import command as inspect_command  # noqa: E402
 from snf_image_host.parameters.osparams import REGISTRY  # noqa: E402
+from snf_image_host.tools import capture_command, shell_command  # noqa: E402
 from snf_image_shared import __version__  # noqa: E402
 
 
@@ -73,6 +74,8 @@ def pages() -> dict[str, str]:
         config_command.parser(),
         cache_command.parser(),
         inspect_command.parser(),
+        capture_command.parser(),
+        shell_command.parser(),
     ]
     documents = {f"{each.prog}.8": {"command": _command(each)} for each in commands}
     done = {name: frame.get_template(f"{name}.j2").render(values | more) for name, more in documents.items()}

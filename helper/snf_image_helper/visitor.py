@@ -146,7 +146,7 @@ class Visit:
     def _take(self, kind: Frame, content: bytes, ends: _Ends | None) -> None:
         match kind:
             case Frame.INPUT:
-                self._flow.to_command += content
+                self._flow.to_command += content if ends and ends.input is not None else b""
             case Frame.END_OF_INPUT:
                 self._flow.input_ended = True
             case Frame.SIZE:
@@ -226,7 +226,12 @@ def _processes() -> frozenset[int]:
 
 
 def _end_all_but(others: frozenset[int]) -> None:
-    """Kill what came after `others`, and wait until it has let go of what was mounted. Raises GuestError."""
+    """Kill what came after `others`, and wait until it has let go of what was mounted. Raises GuestError.
+
+    Who is not the first process has neighbours that are none of his business.
+    """
+    if os.getpid() != 1:
+        raise HelperError("only the first program of a helper VM ends what a command leaves")
     deadline = time.monotonic() + _PATIENCE
     while left := [pid for pid in _processes() - others if _is_alive(pid)]:
         if time.monotonic() > deadline:

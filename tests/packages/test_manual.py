@@ -16,6 +16,8 @@ from snf_image_host.config_command import parser as config_parser
 from snf_image_host.configuration.settings import setting_fields
 from snf_image_host.inspection.command import parser as inspect_parser
 from snf_image_host.parameters.osparams import REGISTRY
+from snf_image_host.tools.capture_command import parser as capture_parser
+from snf_image_host.tools.shell_command import parser as shell_parser
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -23,6 +25,8 @@ PAGES = (
     "snf-image-dump-helper.8",
     "snf-image-cache.8",
     "snf-image-inspect.8",
+    "snf-image-capture.8",
+    "snf-image-shell.8",
     "snf-image-config.8",
     "snf-image.conf.5",
     "snf-image.7",
@@ -64,7 +68,9 @@ def test_mandoc_and_groff_have_no_complaint(manual: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "parser", [update_parser(), dump_parser(), config_parser(), inspect_parser()], ids=lambda parser: parser.prog
+    "parser",
+    [update_parser(), dump_parser(), config_parser(), inspect_parser(), capture_parser(), shell_parser()],
+    ids=lambda parser: parser.prog,
 )
 def test_the_page_of_a_command_has_all_that_its_help_has(manual: Path, parser: ArgumentParser) -> None:
     text = shown(manual, f"{parser.prog}.8")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""snf-image-shell with real helper VMs: commands whose input, outputs and end pass through, and a terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import select
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from images.lived import ROOT, lived_in_disk, mounted
+from leaks import nothing_left
+from provider import TIMEOUT, Provider
+
+pytestmark = pytest.mark.vm
+
+_MOST = 300.0  # seconds for a word on the terminal
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shell")
+    lived_in_disk(directory / "disk", directory)
+    return directory / "disk"
+
+
+def words(provider: Provider, disk: Path, *more: str) -> list[str]:
+    return [str(provider.root / "usr/sbin/snf-image-shell"), f"--disk={disk}", *more]
+
+
+@pytest.mark.image_row(92, 96)
+def test_a_command_reads_the_guest_and_cannot_write_it_and_sees_nothing_of_the_node(
+    provider: Provider, disk: Path, tmp_path: Path
+) -> None:
+    before = hashlib.sha256(disk.read_bytes()).digest()
+    rubbish = os.urandom(3_000_000)
+    script = (
+        "pwd; cat etc/hostname; touch new 2>/dev/null || echo read-only; ls /sys/class/net /sys/block | tr '\\n' ' '; "
+        "echo; sha256sum; sleep 1000 & echo warned >&2; exit 7"
+    )
+    with nothing_left(tmp_path):
+        done = subprocess.run(
+            words(provider, disk, "--", "sh", "-c", script),
+            input=rubbish,
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    assert done.returncode == 7, done.stderr
+    place, name, can_write, devices, digest = done.stdout.decode().splitlines()
+    assert (place, name, can_write) == ("/run/snf-image/target", "lived", "read-only")
+    assert {word for word in devices.split() if not word.startswith(("loop", "ram"))} <= {
+        *("/sys/block:", "/sys/class/net:", "lo", "vda", "vdb", "vdc", "fd0", "sr0", "zram0"),
+    }
+    assert digest.split()[0] == hashlib.sha256(rubbish).hexdigest()
+    assert done.stderr.decode().splitlines()[-1] == "warned"
+    assert hashlib.sha256(disk.read_bytes()).digest() == before
+
+
+@pytest.mark.image_row(92)
+def test_a_disk_that_may_be_written_is_unmounted_cleanly_and_a_late_command_is_killed(
+    provider: Provider, disk: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        words(provider, disk, "--rw", "--timeout=3", "--", "sh", "-c", "echo new >etc/new; sleep 1000"),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 255
+    assert "the command took longer than 3 seconds and was killed" in done.stderr.splitlines()[-1]
+    with mounted(disk, ROOT, tmp_path) as root:
+        assert (root / "etc/new").read_text() == "new\n"
+
+
+@pytest.mark.image_row(92)
+def test_a_person_has_a_terminal_of_the_size_of_his_own_which_is_restored(provider: Provider, disk: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (33, 101))
+    before = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        words(provider, disk, "--no-mount"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={"TERM": "xterm", "PATH": "/usr/sbin:/usr/bin"},
+        start_new_session=True,
+    )
+    said = b""
+
+    def type_after(prompt: bytes, keys: bytes) -> None:
+        nonlocal said
+        deadline = time.monotonic() + _MOST
+        while prompt not in said:
+            assert time.monotonic() < deadline, said
+            if select.select([ours], [], [], 1.0)[0]:
+                said += os.read(ours, 4096)
+        said = b""
+        os.write(ours, keys)
+
+    type_after(b"# ", b"stty size; echo $TERM-; sleep 1000\r")
+    type_after(b"33 101\r\nxterm-\r\n", b"\x03")
+    type_after(b"# ", b"exit 5\r")
+    _, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 5, errors
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
