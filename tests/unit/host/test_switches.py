@@ -12,6 +12,7 @@ import pytest
 from snf_image_host.hooks import switches
 from snf_image_host.hooks.environment import ganeti_environment
 from snf_image_host.hooks.switches import SWITCH_FILE, HookSet, Shipped, Switch, overlay_directory, read_hook_set
+from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_shared.errors import ConfigurationError
 
 ODD_NAMES = (
@@ -125,3 +126,20 @@ def test_hooks_see_what_ganeti_says_and_neither_os_parameters_nor_the_environmen
         "OS_NAME": "image",
     }
     assert ganeti_environment({**told, "OSP_PASSWD": "secret", "LD_PRELOAD": "x", "PATH": "/x"}) == told
+
+
+@pytest.mark.image_row(70)
+def test_a_variant_may_have_hooks_of_its_own(tmp_path: Path) -> None:
+    variants = tmp_path / "etc/ganeti/instance-image/variants"
+    variants.mkdir(parents=True)
+    for name in ("web", "mail"):
+        (tmp_path / name).mkdir()
+        hook(tmp_path / name, f"for-{name}")
+        (variants / f"{name}.conf").write_text(f"CUSTOMIZE_DIR={tmp_path}/{name}\n")
+    (variants / "plain.conf").write_text("")
+    usual = tmp_path / "etc/ganeti/instance-image/hooks"
+    usual.mkdir()
+    hook(usual, "for-all")
+    found = {name: ImageSettings.load(name, tmp_path).customize_dir for name in ("web", "mail", "plain")}
+    programs = {name: read_hook_set(directory).programs for name, directory in found.items()}
+    assert programs == {"web": ("for-web",), "mail": ("for-mail",), "plain": ("for-all",)}
