@@ -37,7 +37,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Unpacker:
-    """A program of the helper's that reads an archive, run in the directory `at` of the new tree.
+    """A program of the helper's that reads an archive, run in the directory `at` of the new tree, `under` another.
 
     `noise` is in lines that say nothing. `cures` complete the message for lines in which their pattern is found.
     """
@@ -46,6 +46,7 @@ class Unpacker:
     noise: re.Pattern[str]
     cures: tuple[tuple[re.Pattern[str], str], ...]
     at: str = ""
+    under: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,7 +58,7 @@ def unpack_into(cell: Cell, content: Content, unpacker: Unpacker, through: Seque
     # Behind the last byte of a file a device goes on with zeros.
     commands = [] if content.length is None else [["head", "-c", str(content.length)]]
     commands += [list(through)] if through else []
-    commands.append(cell.command(unpacker.argv, at=unpacker.at, env=unpacker.env))
+    commands.append([*unpacker.under, *cell.command(unpacker.argv, at=unpacker.at, env=unpacker.env)])
     try:
         done = chain(commands, content.fd, Limits(timeout=_PATIENCE), hopeless=_FULL)
     except PipelineError as error:
@@ -80,7 +81,7 @@ def _failure(error: PipelineError, unpacker: Unpacker) -> str:
     lines = [line for line in error.said if not unpacker.noise.search(line)]
     if lines:
         return reason(lines, unpacker)
-    return f"{unpacker.argv[0] if error.program == 'chroot' else error.program} {error.outcome}"
+    return f"{unpacker.argv[0] if error.program in {'chroot', *unpacker.under} else error.program} {error.outcome}"
 
 
 def warn_of(content: Content, lines: Sequence[str], report: Reporter) -> None:

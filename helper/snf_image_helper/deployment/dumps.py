@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from snf_image_helper.deployment.cell import Cell
+from snf_image_helper.deployment.chown_filter import under_chown_filter
 from snf_image_helper.deployment.content import Content, Unpacker, reason, unpack_into, warn_of
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
@@ -68,7 +69,9 @@ def _restore(content: Content, cell: Cell, report: Reporter, at: str) -> None:
     scratch.mkdir(mode=0o700)
     try:
         environment = {"TMPDIR": f"{cell.tree}/{scratch.name}"}
-        said = unpack_into(cell, content, replace(_RESTORE, at=at, env=environment), _TO_THE_END)
+        with under_chown_filter() as filtered:
+            unpacker = replace(_RESTORE, at=at, under=filtered, env=environment)
+            said = unpack_into(cell, content, unpacker, _TO_THE_END)
         if not had_found:
             with suppress(OSError):  # it is not there, or has something in it
                 found.rmdir()
