@@ -35,13 +35,13 @@ class _Tool:
 
 _DEBIAN = _Tool(("/usr/sbin/update-initramfs",), ("/usr/bin/lsinitramfs",))
 _DRACUT = _Tool(("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut"), ("/usr/bin/lsinitrd", "/sbin/lsinitrd"))
-_OTHERS = (("/sbin/mkinitfs", "mkinitfs"), ("/usr/bin/mkinitcpio", "mkinitcpio"))
+_ALPINE, _ARCH = "/sbin/mkinitfs", "/usr/bin/mkinitcpio"
 
 
 def renew(guest: Guest, root: Chroot, start: Start, report: Reporter, *, stale: bool) -> None:
     """Make those that are missing or lack a driver, and with `stale` all. Raises GuestError, ProcessError."""
     for kernel in start.kernels:
-        if "rescue" in kernel.version or not guest.is_dir(f"/lib/modules/{kernel.version}"):
+        if "rescue" in kernel.version or (_release(guest, kernel) is None and _maker(guest) != _ARCH):
             continue
         reason = (
             "names the swap space of another disk" if stale and kernel.initrd else _fault(guest, root, start, kernel)
@@ -91,8 +91,16 @@ def _has_all(guest: Guest) -> bool:
 
 
 def _maker(guest: Guest) -> str | None:
-    makers = (*_DEBIAN.makers, *_DRACUT.makers, *(path for path, _ in _OTHERS))
+    makers = (*_DEBIAN.makers, *_DRACUT.makers, _ALPINE, _ARCH)
     return next((path for path in makers if guest.is_file(path)), None)
+
+
+def _release(guest: Guest, kernel: Kernel) -> str | None:
+    """The release of a kernel, which is what its modules lie under; Alpine calls its file by the end of that alone."""
+    names = guest.list_directory("/lib/modules", missing_ok=True)
+    return next(
+        (name for name in reversed(names) if name == kernel.version or name.endswith(f"-{kernel.version}")), None
+    )
 
 
 def _make(guest: Guest, root: Chroot, start: Start, kernel: Kernel) -> bool:
@@ -110,8 +118,9 @@ def _make(guest: Guest, root: Chroot, start: Start, kernel: Kernel) -> bool:
         guest.write_text(_SETTINGS_OF_DRACUT, f'# Written by snf-image.\nadd_drivers+=" {" ".join(drivers)} "\n')
         target = kernel.initrd or f"/boot/initramfs-{kernel.version}.img"
         root.run([str(maker), "--force", "--no-hostonly", target, kernel.version], limits=_LIMITS)
-    elif maker == _OTHERS[0][0]:
-        root.run([maker, kernel.version], limits=_LIMITS)
-    elif maker == _OTHERS[1][0]:
+    elif maker == _ALPINE:
+        target = kernel.initrd or f"/boot/initramfs-{kernel.version}"
+        root.run([maker, "-o", target, _release(guest, kernel) or ""], limits=_LIMITS)
+    elif maker == _ARCH:
         root.run([maker, "-P"], limits=_LIMITS)
     return maker is not None

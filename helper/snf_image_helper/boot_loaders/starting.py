@@ -19,6 +19,7 @@ _INITRDS = (
     *("initramfs-genkernel-x86_64-{}", "initrd.img.gz-{}"),
 )
 _LAST = ("rescue", ".old", ".bak")
+_MOST = 32
 _MOST_NAME = 200  # characters
 _NUMBERS = re.compile(r"(\d+)")
 
@@ -88,7 +89,7 @@ def kernels_in(guest: Guest) -> tuple[Kernel, ...]:
             initrd = next((candidate for candidate in patterns if candidate in there), None)
             found.append(Kernel(f"/boot/{name}", version, initrd and f"/boot/{initrd}"))
     found.sort(key=lambda kernel: _age(kernel.version), reverse=True)
-    return tuple(sorted(found, key=lambda kernel: any(word in kernel.version for word in _LAST)))
+    return tuple(sorted(found, key=lambda kernel: any(word in kernel.version for word in _LAST)))[:_MOST]
 
 
 def _is_usable(name: str) -> bool:

@@ -331,3 +331,26 @@ def test_a_pointer_that_leads_to_the_menu_stays_as_its_vendor_wrote_it(room: tup
     program(guest, "/usr/sbin/grub2-mkconfig", 'echo "menuentry x" >"$2"')
     install_uefi(guest, root, replace(START, firmware=BootMode.UEFI, esp="/boot/efi"))
     assert text(guest, "/boot/efi/EFI/fedora/grub.cfg") == pointer
+
+
+@pytest.mark.parametrize(
+    "content", ["linux " * 100_000, "linux /k " + '"' * 300_001, 'GRUB_CMDLINE_LINUX="' + '" ' * 99_999]
+)
+def test_what_was_written_to_be_slow_is_read_in_one_go(tmp_path: Path, content: str) -> None:
+    paths = (
+        "/boot/grub/menu.lst",
+        "/boot/grub2/grub.cfg",
+        "/etc/default/grub",
+        "/etc/kernel/cmdline",
+        "/boot/extlinux.conf",
+    )
+    with guest_in(tmp_path / "root", dict.fromkeys(paths, content)) as guest:
+        forget_former_disk(Edits(guest), START)
+        fit_menus(guest, START, "(hd0,0)")
+
+
+def test_of_more_kernels_than_anybody_has_some_are_looked_at(tmp_path: Path) -> None:
+    with guest_in(tmp_path / "root", {f"/boot/vmlinuz-6.{number}": "" for number in range(100)}) as guest:
+        found = kernels_in(guest)
+    assert len(found) < 100
+    assert found[0].version == "6.99"
