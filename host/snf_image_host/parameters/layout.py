@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
@@ -47,11 +47,7 @@ def layout_from(properties: Mapping[str, str], size: int, kernel_path: str) -> L
     )
     if layout.esp < _SMALLEST_ESP:
         wanted.faults.append(f"property ESP_SIZE: {layout.esp} MiB are too few for FAT32; give {_SMALLEST_ESP} or more")
-    if _SWAP_PARTITION.fullmatch(wanted.texts.get("SWAP", "")):
-        wanted.faults.append(
-            "property SWAP: an image that is no disk gets its swap partition from SWAP_SIZE, in MiB; "
-            "SWAP may be file:<MiB> or the letter of another disk there"
-        )
+    wanted.faults += _not_for_archives(wanted.texts)
     if wanted.faults:
         raise RequestError(*wanted.faults)
     return layout
@@ -68,6 +64,19 @@ def numbered_as_instance_image(kernel_path: str, boot: int, swap: int) -> dict[s
     `boot` and `swap` in MiB, 0 for no swap.
     """
     return {"BOOT_SIZE": "0" if kernel_path else str(boot), "SWAP_SIZE": str(swap)}
+
+
+def _not_for_archives(texts: Mapping[str, str]) -> Iterator[str]:
+    """What is asked for and only a disk image can have."""
+    if _SWAP_PARTITION.fullmatch(texts.get("SWAP", "")):
+        yield (
+            "property SWAP: an image that is no disk gets its swap partition from SWAP_SIZE, in MiB; "
+            "SWAP may be file:<MiB> or the letter of another disk there"
+        )
+    if texts.get("CLOUD_INIT_SEED", "").lower() == "partition":
+        yield "property CLOUD_INIT_SEED: the guest of an image that is no disk has its seed in its root; leave it out"
+    if texts.get("OSFAMILY", "").lower() not in {"", "linux"}:
+        yield f"property OSFAMILY: {shown(texts['OSFAMILY'])} is nothing that a tarball or dump can hold; leave it out"
 
 
 class _Wanted:

@@ -83,6 +83,8 @@ def test_all_faults_are_told_at_once() -> None:
         "ESP_SIZE": "33",
         "FILESYSTEM_FEATURES": "old",
         "SWAP": "2:512",
+        "CLOUD_INIT_SEED": "partition",
+        "OSFAMILY": "windows",
     }
     assert faults(asked) == (
         "property BOOT_MODE: 'openfirmware' is not one of bios, uefi",
@@ -94,6 +96,8 @@ def test_all_faults_are_told_at_once() -> None:
         "property ESP_SIZE: 33 MiB are too few for FAT32; give 64 or more",
         "property SWAP: an image that is no disk gets its swap partition from SWAP_SIZE, in MiB; "
         "SWAP may be file:<MiB> or the letter of another disk there",
+        "property CLOUD_INIT_SEED: the guest of an image that is no disk has its seed in its root; leave it out",
+        "property OSFAMILY: 'windows' is nothing that a tarball or dump can hold; leave it out",
     )
 
 
