@@ -22,12 +22,12 @@ class OtherDisks:
         self._devices = disk.devices[1:]
 
     def has(self, device: str) -> bool:
-        """Whether a device as fstab names it ("UUID=...", "/dev/vdb1") is on one of them."""
+        """Whether a device as fstab names it ("UUID=...", "/dev/vdb1") is on one of them and can be mounted."""
         if not self._devices:
             return False
         if named := _BY_ORDER.fullmatch(device):
-            index, number = ord(named[1]) - ord("b"), named[2]
-            return index < len(self._devices) and (not number or number in _partitions(self._devices[index]))
+            node = self._node(ord(named[1]) - ord("b"), named[2])
+            return bool(node and probe([node])[node].type)
         if linked := _BY_LINK.fullmatch(device):
             device = f"{linked[1]}={linked[2]}"
         name, _, value = device.partition("=")
@@ -38,6 +38,10 @@ class OtherDisks:
                 return spelled(value) in self._names[1]
             case _:
                 return False
+
+    def _node(self, index: int, number: str) -> str | None:
+        device = self._devices[index] if index < len(self._devices) else None
+        return _partitions(device).get(number) if device and number else device
 
     @cached_property
     def _names(self) -> tuple[frozenset[str], frozenset[str]]:
