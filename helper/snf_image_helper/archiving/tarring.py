@@ -14,11 +14,21 @@ from snf_image_helper.fstab import FSTAB
 from snf_image_helper.guest import Guest
 
 _LOST = "lost+found"
+_SAME_NUMBER = ("unshare", "--pid", "--fork", "--kill-child")  # tar writes its process id beside files with holes
 
 
 def tar_command(guest: Guest) -> list[str]:
     """The command that writes the archive of the mounted guest to its standard output."""
-    words = ["tar", "--create", "--file=-", f"--directory={guest.root}", "--sort=name", "--numeric-owner", "--sparse"]
+    words = [
+        *_SAME_NUMBER,
+        "tar",
+        "--create",
+        "--file=-",
+        f"--directory={guest.root}",
+        "--sort=name",
+        "--numeric-owner",
+        "--sparse",
+    ]
     words += ["--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
     words += ["--xattrs", "--xattrs-include=*", "--acls", "--no-check-device"]
     words += ["--anchored", "--no-wildcards", *(f"--exclude=./{path}" for path in left_out(guest))]

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, root: Path) -> None:
         kind=options.type,
         stem=check_name(f"{options.name or options.instance}-{options.arch}"),
         directory=(options.directory or ImageSettings.load("", root).image_dir).absolute(),
-        compression=options.type.compression(options.compression),
+        compression=options.type.compression(options.compress),
         kernel_path=options.kernel_path,
     )
     with Progress.start("", None, log=log_of(verbose=options.verbose)) as progress:
@@ -100,7 +100,7 @@ def _of_instance(options: argparse.Namespace, asked: Capture, root: Path, progre
 def _on_primary(options: argparse.Namespace, instance: ClusterInstance, disks: tuple[Path, ...]) -> list[str]:
     """The same command, on the node where the disks are, and the image with them."""
     command = [_PROGRAM, *(f"--disk={disk}" for disk in disks), f"--type={options.type}"]
-    command += [f"--name={options.name or instance.name}", f"--arch={options.arch}"]
+    command += [f"--name={options.name or options.instance}", f"--arch={options.arch}"]
     command += [f"--kernel-path={instance.kernel_path}"] if instance.kernel_path else []
     command += [f"--compress={options.compress}"] if options.compress else []
     command += [f"--directory={options.directory.absolute()}"] if options.directory else []

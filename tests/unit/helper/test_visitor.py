@@ -91,7 +91,7 @@ def visit(wanted: Shell, *argv: str, code: int = 0) -> Iterator[Node]:
 
 
 def test_input_outputs_and_status_pass_to_the_byte() -> None:
-    rubbish = os.urandom(1_000_000)
+    rubbish = os.urandom(300_000)
     with visit(Shell(), "sh", "-c", "cat; echo no >&2; exit 3") as node:
         node.until(Frame.STARTED)
         for start in range(0, len(rubbish), 1 << 15):
