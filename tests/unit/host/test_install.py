@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from snf_image_host.hooks.switches import SWITCH_FILE
+
 PROJECT = Path(__file__).resolve().parents[3]
 OS = "usr/local/share/ganeti/os/snf-image"
 
@@ -29,6 +31,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     destdir = tmp_path_factory.mktemp("with a blank")
     install(destdir, "--without-requirements")
     (destdir / "etc/snf-image/snf-image.conf").write_text("HELPER_MEMORY=1024\n")
+    (destdir / "etc/default/ganeti-instance-image").write_text("SWAP=no\n")
     left_over = PROJECT / "build/lib/snf_image_host/left_over.py"
     left_over.parent.mkdir(parents=True, exist_ok=True)
     left_over.touch()
@@ -52,6 +55,21 @@ def test_ganeti_finds_its_files(twice: Path) -> None:
     assert (twice / OS / "variants.list").read_text() == "default\n"
     assert not os.path.isabs(os.readlink(twice / OS / "variants.list"))
     assert (twice / OS / "parameters.list").read_text() == (PROJECT / "host/ganeti/parameters.list").read_text()
+
+
+@pytest.mark.image_row(8, 99)
+def test_the_definition_image_is_a_second_one_with_its_switches_off_and_files_that_are_there_kept(twice: Path) -> None:
+    directory = twice / OS.replace("snf-image", "image")
+    for name in ("create", "import", "export", "rename", "verify"):
+        done = subprocess.run([str(directory / name), "--help"], cwd="/", env={}, capture_output=True, check=True)
+        assert done.stdout.startswith(f"usage: {name}".encode())
+    assert (directory / "ganeti_api_version").read_text() == "20\n15\n"
+    assert (directory / "variants.list").read_text() == "default\n"
+    assert (twice / "etc/default/ganeti-instance-image").read_text() == "SWAP=no\n"
+    hooks = sorted((twice / "etc/ganeti/instance-image/hooks").iterdir())
+    assert [hook.name for hook in hooks] == ["cloud-init", "grub", "interfaces", "overlays", "ssh", "zz_ddns"]
+    assert {hook.stat().st_mode & 0o777 for hook in hooks} == {0o644}
+    assert {hook.read_bytes() for hook in hooks} == {SWITCH_FILE}
 
 
 def test_settings_of_the_administrator_stay(twice: Path) -> None:
@@ -98,7 +116,7 @@ def test_a_script_that_has_been_started_is_read_to_its_end(tmp_path: Path) -> No
 
 def test_every_command_of_the_administrator_is_there_with_its_page(twice: Path) -> None:
     commands = [path.name for path in (twice / "usr/local/sbin").iterdir()]
-    ours = ["cache", "config", "dump-helper", "inspect", "update-helper"]
+    ours = ["cache", "capture", "config", "dump-helper", "inspect", "shell", "update-helper"]
     assert sorted(commands) == [f"snf-image-{name}" for name in ours]
     for name in commands:
         done = subprocess.run([str(twice / "usr/local/sbin" / name), "--help"], env={}, capture_output=True, check=True)
