@@ -23,6 +23,7 @@ from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.mounting import mounted
 from snf_image_helper.reporter import Reporter
 from snf_image_helper.task import BSD, UNIX, reported
+from snf_image_shared.deployment import Hooks
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
 from snf_image_shared.process import ProcessError
@@ -100,7 +101,18 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
         reason = rename_guest(guest, renaming, report)
         if reason is None and job.sends_name:
             send_name(guest, host_names.short(renaming.new), only_renewed=True)
+        if reason is None and job.hooks:
+            _run_hooks(job.hooks, guest, job, report)
         return reason
+
+
+def _run_hooks(hooks: Hooks, guest: Guest, job: Job, report: Reporter) -> None:
+    from snf_image_helper.hooks.running import run_hooks  # noqa: PLC0415 - few renames have any
+
+    try:
+        run_hooks(hooks.names, guest, job, report)
+    except GuestError as error:
+        raise GuestError(f"it is called {job.hostname} now, but {error}") from error
 
 
 def _exchange(guest: Guest, renaming: Renaming, renamed: dict[str, str], seed: dict[str, cloud_init.Json]) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.disks.instance_disks import InstanceDisk, disks_from_environment
@@ -26,6 +28,9 @@ from snf_image_shared.errors import HelperError, RequestError
 from snf_image_shared.job import JOB_FILE, JOB_VERSION, Action, Job
 from snf_image_shared.properties import Properties, merge, parse_properties
 from snf_image_shared.report import NOT_RENAMED
+
+if TYPE_CHECKING:
+    from snf_image_host.vm.hook_orders import HookOrder
 
 _EXCLUSIONS = ("EXCLUDE_ALL_TASKS", "EXCLUDE_MOUNTED_TASKS", "EXCLUDE_TASK_ASSIGNHOSTNAME")
 _SEED = 64  # bytes of the host's randomness for the helper
@@ -48,8 +53,8 @@ def rename(env: Mapping[str, str], root: Path) -> None:
             progress.warning(warning)
         if reason := request.objection:
             progress.info(f"{NOT_RENAMED}: {reason}")
-        elif warning := rename_guest(request, request.job(settings), settings, progress):
-            progress.warning(warning)
+        elif refusal := rename_guest(request, request.job(settings), settings, progress):
+            progress.warning(refusal)
 
 
 @dataclass(frozen=True)
@@ -119,22 +124,31 @@ def _name(env: Mapping[str, str], variable: str) -> str:
         raise RequestError(f"{variable}: {error}; Ganeti sets it, so call me through Ganeti") from error
 
 
-def rename_guest(request: RenameRequest, job: Job, settings: Settings, progress: Progress) -> str | None:
-    """Have the helper do the job; the answer is its warning if it did not rename the guest. Raises SnfImageError."""
+def rename_guest(
+    request: RenameRequest, job: Job, settings: Settings, progress: Progress, hooks: HookOrder | None = None
+) -> str | None:
+    """Have the helper do the job; the answer is its warning if it did not rename the guest. Raises SnfImageError.
+
+    `hooks` run once the guest has its new name.
+    """
     # Not above: where nothing is renamed, the machinery is not to be waited for.
     from snf_image_host.disks.storage import open_disks  # noqa: PLC0415
     from snf_image_host.vm.helper_vm import HelperVM, Payload  # noqa: PLC0415
+    from snf_image_host.vm.hook_orders import hooks_input  # noqa: PLC0415
+    from snf_image_host.vm.inputs import Inputs  # noqa: PLC0415
 
-    files = {JOB_FILE: job.dump()}
-    device_for(files, settings.helper_config_device)  # refuses what is too much for a floppy
-    with (
-        HelperVM.ready(settings) as helper_vm,
-        open_disks(request.disks[:1], settings) as (disk, *_),
-        config_floppy(files, helper_vm.config_device) as floppy,
-    ):
+    inputs = Inputs()
+    with ExitStack() as stack:
+        packed = hooks_input(hooks, settings, inputs, stack) if hooks else None
+        files = {JOB_FILE: replace(job, hooks=packed).dump()}
+        device_for(files, settings.helper_config_device)  # refuses what is too much for a floppy
+        helper_vm = stack.enter_context(HelperVM.ready(settings))
+        disk, *_ = stack.enter_context(open_disks(request.disks[:1], settings))
+        floppy = stack.enter_context(config_floppy(files, helper_vm.config_device))
         progress.info(f"Renaming the guest from {request.old} to {request.new}...")
+        payload = Payload((disk,), floppy, None, request.hypervisor, inputs=tuple(inputs.drives))
         try:
-            helper_vm.run(Payload((disk,), floppy, None, request.hypervisor), progress)
+            helper_vm.run(replace(payload, patience=packed.timeout if packed else 0.0), progress)
         except HelperError as error:
             raise HelperError(
                 f"{error} The guest on the disk may still be called {request.old}; start it and look"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def text(image: tuple[Provider, Instance], path: str) -> str:
     return read_file(Tree(image[1].disks[0], LAYOUTS[_LAYOUT].root_place), path).decode()
 
 
-@pytest.mark.image_row(64, 65, 66, 69, 71, 82, 85, 99)
+@pytest.mark.image_row(62, 64, 65, 66, 68, 69, 71, 82, 85, 99)
 def test_hooks_take_turns_with_our_tasks_and_see_what_is_theirs(node: Path, image: tuple[Provider, Instance]) -> None:
     put(node, {f"hooks/{name}": _NOTE for name in ("10-first", "network", "password", "users", "zzz")}, 0o755)
     put(node, {"hooks/ignored.sh": _NOTE, "hooks/zzzz": _LOOK}, 0o755)
@@ -119,6 +120,11 @@ def test_hooks_take_turns_with_our_tasks_and_see_what_is_theirs(node: Path, imag
         "no secret",
     ]
     assert text(image, "/.dot") == ""
+    put(node, {"hooks/zz_ddns": '#!/bin/sh\necho "renamed $* $INSTANCE_NAME" >> $TARGET/etc/notes\n'}, 0o755)
+    renamed = replace(image[1], name="mail.example.com")
+    outcome = image[0].run(renamed, "rename", OS_NAME="image", OLD_INSTANCE_NAME=NAME)
+    assert outcome.code == 0, outcome.log
+    assert text(image, "/etc/notes").splitlines()[5:] == ["renamed -r mail.example.com"]
 
 
 @pytest.mark.image_row(67, 69)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from snf_image_host.hooks.environment import ganeti_environment
 from snf_image_host.hooks.switches import Switch, read_hook_set
 from snf_image_host.instance_image.environment import check_environment
 from snf_image_host.instance_image.mapping import settings_for
@@ -18,6 +19,7 @@ from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.parameters.osparams import os_parameters
 from snf_image_host.progress import Progress
 from snf_image_host.rename import RenameRequest, rename_guest
+from snf_image_host.vm.hook_orders import HookOrder
 from snf_image_shared.errors import SnfImageError
 from snf_image_shared.report import CALLED, NOT_RENAMED
 
@@ -37,13 +39,10 @@ def rename(env: Mapping[str, str], root: Path) -> None:
             progress.info(f"{NOT_RENAMED}: {reason}")
             return
         hooks = read_hook_set(image.customize_dir, settings.shipped_hooks).for_rename()
-        for name in hooks.programs:
-            progress.warning(
-                f"{hooks.directory / name} is a program of your own: it runs at creation, never at a rename"
-            )
+        order = HookOrder(hooks, request.new, image.variables, ganeti_environment(env))
         job = replace(request.job(settings), sends_name=Switch.ZZ_DDNS in hooks.switches)
-        if warning := rename_guest(request, job, settings, progress):
-            progress.warning(warning)
-            found = _CALLED.search(warning)
-            why = f"Instance has a different hostname ({found[1]})" if found else warning
+        if refusal := rename_guest(request, job, settings, progress, order):
+            progress.warning(refusal)
+            found = _CALLED.search(refusal)
+            why = f"Instance has a different hostname ({found[1]})" if found else refusal
             raise SnfImageError(f"Cannot rename from {request.old} to {request.new}:", why)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
-from snf_image_host.hooks.switches import Switch
+from snf_image_host.hooks.switches import HookSet, Switch
 from snf_image_host.parameters.instance_networks import network_files
 from snf_image_host.vm.inputs import Inputs
 from snf_image_host.vm.trees import Archive, packed
@@ -31,17 +32,27 @@ def overlay_input(request: Request, inputs: Inputs, stack: ExitStack) -> Input |
     return inputs.add(f"the overlay {overlay.name}", fd)
 
 
-def hooks_input(request: Request, settings: Settings, inputs: Inputs, stack: ExitStack) -> Hooks | None:
+@dataclass(frozen=True)
+class HookOrder:
+    """What is to run for an instance: `found` is what the hooks find after sourcing common.sh."""
+
+    hooks: HookSet
+    instance: str
+    found: Mapping[str, str]
+    environment: Mapping[str, str]
+    overlay: Path | None = None
+
+
+def hooks_input(order: HookOrder, settings: Settings, inputs: Inputs, stack: ExitStack) -> Hooks | None:
     """The hooks that run as programs, packed, for as long as the stack. Raises ConfigurationError."""
-    hooks = request.hooks
-    if hooks is None or not hooks.programs:
+    hooks = order.hooks
+    if not hooks.programs:
         return None
-    found = hook_settings(request, settings)
-    networks = Path(found["NETWORKS_DIR"])
+    networks = Path(order.found.get("NETWORKS_DIR") or settings.networks_dir)
 
     def fill(archive: Archive) -> None:
         archive.add_directory(hooks.directory, _inside(hooks.directory), hooks.programs)
-        for path in network_files(request.instance, networks):
+        for path in network_files(order.instance, networks):
             archive.add_file(path, _inside(path))
 
     archive = inputs.add("the hooks", stack.enter_context(packed(fill=fill)))
@@ -50,11 +61,18 @@ def hooks_input(request: Request, settings: Settings, inputs: Inputs, stack: Exi
         directory=str(hooks.directory),
         names=hooks.programs,
         arguments=hooks.arguments,
-        settings=found,
-        environment={**request.hook_environment, "IMAGE_TYPE": found["IMAGE_TYPE"]},
+        settings=order.found,
+        environment=order.environment,
         timeout=settings.hooks_timeout,
-        overlay=str(request.overlay) if request.overlay else "",
+        overlay=str(order.overlay) if order.overlay else "",
     )
+
+
+def hook_order(request: Request, settings: Settings) -> HookOrder:
+    """What a request asks for, nothing perhaps."""
+    found = hook_settings(request, settings)
+    environment = {**request.hook_environment, "IMAGE_TYPE": found["IMAGE_TYPE"]}
+    return HookOrder(request.hooks or HookSet(Path("/")), request.instance, found, environment, request.overlay)
 
 
 def hook_settings(request: Request, settings: Settings) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from snf_image_host.images.archives import open_archive
 from snf_image_host.parameters.layout import layout_from
 from snf_image_host.progress import Progress
 from snf_image_host.vm.drives import Drive
-from snf_image_host.vm.hook_orders import cloud_config, hooks_input, overlay_input, sends_name
+from snf_image_host.vm.hook_orders import cloud_config, hook_order, hooks_input, overlay_input, sends_name
 from snf_image_host.vm.inputs import Inputs
 from snf_image_shared.deployment import CloudConfig, Deployment, Form, Hooks, Input
 from snf_image_shared.job import Job
@@ -77,6 +77,6 @@ def orders_for(request: Request, settings: Settings, progress: Progress) -> Iter
         yield replace(
             orders,
             overlay=overlay_input(request, inputs, stack),
-            hooks=hooks_input(request, settings, inputs, stack),
+            hooks=hooks_input(hook_order(request, settings), settings, inputs, stack),
             cloud_config=cloud_config(request),
         )
