@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from snf_image_helper.archiving.transport import Incoming
 from snf_image_helper.customize import customize_disk
-from snf_image_helper.deployment.cell import cell
+from snf_image_helper.deployment.cell import Cell, cell
 from snf_image_helper.deployment.content import Content
 from snf_image_helper.deployment.deploy import deploy
 from snf_image_helper.deployment.dumps import restore, restore_boot
@@ -47,14 +47,16 @@ def import_(job: Job, report: Reporter) -> None:
 
 @dataclass
 class Dumps:
-    """The dumps of a stream, of which `first` comes next."""
+    """The dumps of a stream, of which `first` comes next; None says that the stream is no archive but one dump."""
 
     incoming: Incoming
-    first: Member
+    first: Member | None
 
     @classmethod
     def opened(cls, incoming: Incoming) -> Dumps:
         """Raises ExchangeError unless the stream begins with a dump."""
+        if is_dump(incoming.look(DUMP_HEAD)):
+            return cls(incoming, None)
         first = next_member(incoming.read)
         if first is None:
             raise ExchangeError("the stream is an empty tar archive: look for the sender's error")
@@ -63,23 +65,30 @@ class Dumps:
 
     def restored(self, _deployment: Deployment, tree: Tree, report: Reporter) -> None:
         """Restore all of them, in the order in which they come, and read the stream to its end. Raises GuestError."""
-        seen: set[str] = set()
-        member: Member | None = self.first
         with cell(tree) as prepared:
-            while member:
-                if member.name in seen:
-                    raise GuestError(f"the stream has {member.name} twice")
-                seen.add(member.name)
-                way = restore_boot if member.name == BOOT_DUMP else restore
-                with self.incoming.pipe(member.size) as source:
-                    way(Content(member.name, source), prepared, report)
-                self.incoming.read(member.padding)
-                member = next_member(self.incoming.read)
-                if member:
-                    _check(member, self.incoming)
+            if self.first is None:
+                with self.incoming.pipe(None) as source:
+                    restore(Content("the dump of the stream", source), prepared, report)
+            else:
+                self._restore_members(self.first, prepared, report)
+        self.incoming.finish()
+
+    def _restore_members(self, first: Member, prepared: Cell, report: Reporter) -> None:
+        seen: set[str] = set()
+        member: Member | None = first
+        while member:
+            if member.name in seen:
+                raise GuestError(f"the stream has {member.name} twice")
+            seen.add(member.name)
+            way = restore_boot if member.name == BOOT_DUMP else restore
+            with self.incoming.pipe(member.size) as source:
+                way(Content(member.name, source), prepared, report)
+            self.incoming.read(member.padding)
+            member = next_member(self.incoming.read)
+            if member:
+                _check(member, self.incoming)
         if ROOT_DUMP not in seen:
             raise GuestError(f"the stream has no {ROOT_DUMP}: export the instance again")
-        self.incoming.finish()
 
 
 def _check(member: Member, incoming: Incoming) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from snf_image_shared.exchange import ExchangeError
 
 _PIECE = 1 << 16  # bytes
+_EARLY = "the stream ends too early: look for the sender's error, and import it again"
 
 
 def send(fd: int, content: bytes) -> None:
@@ -34,7 +35,7 @@ class Incoming:
         while len(found) < count:
             piece = self._some(count - len(found))
             if not piece:
-                raise ExchangeError("the stream ends too early: look for the sender's error, and import it again")
+                raise ExchangeError(_EARLY)
             found += piece
         return bytes(found)
 
@@ -49,8 +50,8 @@ class Incoming:
             pass
 
     @contextmanager
-    def pipe(self, count: int) -> Iterator[int]:
-        """A pipe with the next `count` bytes, all of which are taken from the stream even if nobody reads them.
+    def pipe(self, count: int | None) -> Iterator[int]:
+        """A pipe with the next `count` bytes, or all if that is None; they are taken even if nobody reads them.
 
         Raises ExchangeError at the end of the block when the stream ended before; that is then the one to tell.
         """
@@ -70,12 +71,10 @@ class Incoming:
         if early:
             raise early[0]
 
-    def _pass_on(self, sink: int, count: int, early: list[ExchangeError]) -> None:
+    def _pass_on(self, sink: int, count: int | None, early: list[ExchangeError]) -> None:
         is_read = True
         try:
-            while count:
-                piece = self.read(min(count, _PIECE))
-                count -= len(piece)
+            for piece in self._pieces(count):
                 if is_read:
                     try:
                         send(sink, piece)
@@ -84,8 +83,17 @@ class Incoming:
         except ExchangeError as error:
             early.append(error)
         finally:
-            with suppress(OSError):
-                os.close(sink)
+            os.close(sink)
+
+    def _pieces(self, count: int | None) -> Iterator[bytes]:
+        while count is None and (piece := self._some(_PIECE)):
+            yield piece
+        while count:
+            piece = self._some(min(count, _PIECE))
+            if not piece:
+                raise ExchangeError(_EARLY)
+            count -= len(piece)
+            yield piece
 
     def _some(self, count: int) -> bytes:
         if self.held:

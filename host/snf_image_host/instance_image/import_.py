@@ -109,7 +109,9 @@ class _Import:
         """Put the image onto the disk, and let the guest grow where that is larger."""
         tarred = TarredDisk(incoming)
         headed = HeadedStream(tarred, HEAD)
-        opened = Opened(headed, _recipe(headed.head), Integrity(), "diskdump")
+        recipe = _recipe(headed.head)
+        img_format = "diskdump" if recipe.container is Container.RAW else recipe.container.value
+        opened = Opened(headed, recipe, Integrity(), img_format)
         with (
             image_of(opened, self.settings, self.progress) as image,
             open_for_writing(transfer.disk, self.settings) as disk,

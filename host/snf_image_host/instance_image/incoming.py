@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 
-from snf_image_host.images.formats import HEAD
+from snf_image_host.images.formats import HEAD, foreign_stream
 from snf_image_shared.errors import ImageError, SnfImageError
 from snf_image_shared.exchange import DISK_IMAGE, DUMP_HEAD, ExchangeError, Member, is_dump, next_member
 
@@ -87,7 +87,12 @@ def kind_of(head: bytes, index: int) -> StreamKind:
             if index:
                 return StreamKind.DISK
             raise
-    return StreamKind.DUMPS if not index and is_dump(head[:DUMP_HEAD]) else StreamKind.DISK
+    if not index and is_dump(head[:DUMP_HEAD]):
+        return StreamKind.DUMPS
+    # No firmware starts from any of these, so that it cannot be the first disk of an instance.
+    if not index and (foreign := foreign_stream(head)):
+        raise ExchangeError(f"the stream to import is no disk, it is {foreign.text}: export the instance again")
+    return StreamKind.DISK
 
 
 def _kind_of_archive(head: bytes, index: int) -> StreamKind:

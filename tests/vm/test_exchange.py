@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests of `image` that go from node to node: old streams are imported, and old tools read what is exported."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from exchange_streams import CAPABILITY, RANDOM, RULES, old_export
+from images.inspection import Tree, check_table, fsck, list_directory, partition_table, read_file, stat_file
+from images.layouts import layout
+from leaks import nothing_left
+from provider import TIMEOUT, Instance, Outcome, Provider
+
+pytestmark = pytest.mark.vm
+
+MIB = 1 << 20
+KERNEL = {"INSTANCE_HV_kernel_path": "/boot/vmlinuz-of-the-node"}
+
+
+@pytest.fixture
+def node(provider: Provider) -> Provider:
+    image = provider.as_image()
+    image.configure(FILESYSTEM="ext4", SWAP="yes", SWAP_SIZE="32")
+    return image
+
+
+def disk_of(tmp_path: Path, name: str, mib: int) -> Path:
+    disk = tmp_path / name
+    disk.write_bytes(os.urandom(MIB))  # what a former instance has left
+    os.truncate(disk, mib * MIB)
+    return disk
+
+
+def transferred(node: Provider, script: str, disk: Path, stream: Path, **extra: str) -> tuple[Outcome, str]:
+    """Export to or import from the file `stream`; how it ended, and what EXP_SIZE_FD was told."""
+    sizes, size_fd = os.pipe()
+    verb = script.upper()
+    env = Instance("web1.example.com", (disk,)).environment() | {
+        "OS_NAME": "image",
+        f"{verb}_DEVICE": str(disk),
+        f"{verb}_DISK_PATH": str(disk),
+        f"{verb}_INDEX": "0",
+        "EXP_SIZE_FD": str(size_fd),
+    }
+    with stream.open("rb" if script == "import" else "wb") as file:
+        done = subprocess.run(
+            [str(node.os_directory / script)],
+            cwd=node.os_directory,
+            env=env | extra,
+            stdin=file if script == "import" else subprocess.DEVNULL,
+            stdout=file if script == "export" else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            umask=0o077,
+            pass_fds=[size_fd],
+            timeout=TIMEOUT,
+            check=False,
+        )
+    os.close(size_fd)
+    with os.fdopen(sizes) as said:
+        return Outcome(done.returncode, done.stderr), said.read()
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_guest(disk: Path, partition: int, boot: str) -> None:
+    """What exchange_streams has put there, and what an import changes."""
+    root = Tree(disk, partition)
+    fsck(disk, partition)
+    assert read_file(root, "/etc/hostname") == b"web1\n"
+    assert read_file(root, "/blob") == RANDOM
+    blob, other, hole = (stat_file(root, path) for path in ("/blob", "/other-name", "/hole"))
+    assert (blob.uid, blob.gid) == (4711, 4712)
+    assert (other.size, hole.size) == (blob.size, 64 * MIB)
+    assert not set(list_directory(root, "/etc/udev/rules.d")) & {Path(path).name for path in RULES}
+    assert not [name for name in list_directory(root, "/") if "restore" in name or name.startswith(".")]
+    if boot:
+        assert read_file(root, f"{boot}/vmlinuz-6.1") == RANDOM
+    table = read_file(root, "/etc/fstab").decode()
+    assert re.search(r"^UUID=\S+\s+/\s+ext4\s", table, re.MULTILINE)
+    assert "nas:/x /x nfs noauto" in table
+    assert "444444444444" not in table
+
+
+@pytest.mark.image_row(41, 45, 46, 47, 49, 52, 53, 55)
+def test_an_old_stream_is_imported_and_what_is_exported_again_is_read_by_tar_and_restore(
+    node: Provider, tmp_path: Path
+) -> None:
+    # Exported with /boot, of which this node's instance has none: its hypervisor brings the kernel.
+    disk = disk_of(tmp_path, "disk", 400)
+    with nothing_left(tmp_path):
+        imported, _ = transferred(node, "import", disk, old_export(tmp_path), **KERNEL)
+    assert imported.code == 0, imported.log
+    check_table(disk)
+    assert [item.type for item in partition_table(disk).partitions] == ["82", "83"]
+    check_guest(disk, 2, "/boot")
+    before, stream = digest(disk), tmp_path / "exported"
+    with nothing_left(tmp_path):
+        exported, said = transferred(node, "export", disk, stream, **KERNEL)
+    assert exported.code == 0, exported.log
+    assert said == f"{stream.stat().st_size}\n"
+    assert digest(disk) == before
+    with tarfile.open(stream) as archive:
+        assert archive.getnames() == ["./root.dump"]
+        archive.extractall(tmp_path, filter="data")
+    dump = tmp_path / "root.dump"
+    place = tmp_path / "restored"
+    place.mkdir()
+    subprocess.run(["restore", "-r", "-y", "-f", dump], cwd=place, check=True, capture_output=True)
+    assert (place / "blob").read_bytes() == RANDOM
+    assert (place / "blob").samefile(place / "other-name")
+    assert (place / "hole").stat().st_blocks == 0
+    assert CAPABILITY in subprocess.run(["getcap", place / "bin/ping"], check=True, capture_output=True).stdout.decode()
+    assert os.uname().nodename.encode() not in dump.read_bytes()[:1024]
+
+
+@pytest.mark.image_row(48, 51)
+def test_what_dumps_do_not_tell_is_exported_whole_and_what_breaks_off_does_not_boot(
+    node: Provider, cache: Path, tmp_path: Path
+) -> None:
+    xfs = tmp_path / "xfs"
+    subprocess.run(["cp", "--sparse=always", layout("xfs-gpt", cache), xfs], check=True)
+    stream = tmp_path / "exported"
+    exported, said = transferred(node, "export", xfs, stream, **KERNEL)
+    assert exported.code == 0, exported.log
+    assert "exported whole, as an image: xfs cannot be dumped" in exported.log
+    assert said == f"{stream.stat().st_size}\n"
+    with tarfile.open(stream) as archive:
+        member = archive.getmember("./disk.img")
+        content = archive.extractfile(member)
+        assert content
+        assert hashlib.sha256(content.read()).hexdigest() == digest(xfs)
+    # The first dump is whole, and the second one breaks off.
+    old = old_export(tmp_path)
+    os.truncate(old, old.stat().st_size - 300_000)
+    disk = disk_of(tmp_path, "disk", 400)
+    with nothing_left(tmp_path):
+        imported, _ = transferred(node, "import", disk, old, **KERNEL)
+    assert imported.code != 0
+    assert "the stream ends too early" in imported.last_line
+    with disk.open("rb") as file:
+        assert not any(file.read(MIB))
