@@ -13,17 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from snf_image_helper.deployment.deploy import deploy
 from snf_image_helper.deployment.file_systems import Made, make_file_systems
 from snf_image_helper.deployment.partitioning import divide
+from snf_image_helper.deployment.tree import Tree
 from snf_image_helper.disks.disk import Disk
 from snf_image_helper.disks.filesystems import grow_ext
+from snf_image_helper.reporter import Reporter
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.tasks import filesystem_resize_mounted, filesystem_resize_unmounted
 from snf_image_helper.tasks.fix_partition_table import TASK as FIX
 from snf_image_shared.deployment import BootMode, Deployment, Form, Layout, TableType
 from snf_image_shared.errors import DiskError
 from snf_image_shared.layouts import Role
-from unit.helper.disk_images import MIB, Listener, attached, job, sh
+from unit.helper.disk_images import MIB, Listener, attached, filled, job, private_mounts, sh
 
 pytestmark = pytest.mark.root
 
@@ -236,6 +239,41 @@ def test_an_ext4_that_was_just_made_and_its_partition_cannot_grow(tmp_path: Path
                 re.search(r"Block count:\s+(\d+)", text) for text in (before[1], sh("dumpe2fs", "-h", made.device))
             ]
             assert blocks[0] and blocks[1] and blocks[0][1] == blocks[1][1]
+
+
+@pytest.mark.image_row(38)
+@pytest.mark.parametrize(("filesystem", "root"), [("btrfs", 2), ("ext3", 3)])
+def test_what_is_filled_from_elsewhere_is_a_guest_with_all_mounted_apart(
+    tmp_path: Path, filesystem: str, root: int
+) -> None:
+    layout = Layout(filesystem=filesystem, boot=100 if root == 3 else 0, swap=60)
+
+    def fill(_deployment: Deployment, tree: Tree, _report: Reporter) -> None:
+        Path(tree.root, "etc").mkdir()
+        Path(tree.root, "etc/fstab").write_text("/dev/vdb1 /data ext4 defaults 0 2\n")
+        Path(tree.boot or tree.root, "kernel").touch()
+
+    with private_mounts(), empty(tmp_path / "d", 400) as disk:
+        listener = Listener()
+        assert deploy(disk, Deployment(Form.DUMP, layout), listener.reporter, fill) == root
+        assert listener.tasks == [
+            f"{edge} {task}"
+            for task in ("PartitionDisk", "MakeFileSystems", "UnpackImage")
+            for edge in ("task-start", "task-end")
+        ]
+        assert listener.warnings == []
+        disk.reload()
+        with filled(disk.node(root), filesystem, "ro") as place:
+            lines = (place / "etc/fstab").read_text().splitlines()
+            assert [line.split()[1:3] for line in lines[1:]] == [
+                ["/", filesystem],
+                ["/proc", "proc"],
+                *([["/boot", filesystem]] if root == 3 else []),
+                ["swap", "swap"],
+                ["/data", "ext4"],
+            ]
+            assert lines[-1] == "/dev/vdb1 /data ext4 defaults,nofail 0 2"
+            assert (place / "kernel").exists() is (root == 2)
 
 
 def test_no_task_looks_for_room_on_a_disk_that_was_just_divided() -> None:
