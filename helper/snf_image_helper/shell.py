@@ -38,13 +38,13 @@ _INTERACTIVE = ("bash",)
 
 def shell(job: Job, report: Reporter) -> None:
     """Let the command run, and unmount all. How it ended, the stream tells. Raises GuestError, ProcessError."""
-    if job.shell is None:
+    if job.visit is None:
         raise GuestError("the job names nothing to run")
     disk = Disk.open(job.disks)
     with opened_stream() as port:
-        visit = Visit(port, job.shell)
-        with _at(disk, job, job.shell, report) as (directory, environment):
-            command = job.shell.command or _INTERACTIVE
+        visit = Visit(port, job.visit)
+        with _at(disk, job, job.visit, report) as (directory, environment):
+            command = job.visit.command or _INTERACTIVE
             status = visit.run(["env", "-C", directory, *command], environment)
         visit.say_goodbye(status)
 

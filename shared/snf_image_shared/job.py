@@ -141,7 +141,7 @@ class Job:
     `old_hostname` is what it is called if nobody changed it by hand; `image_format` is "" then.
     With a `deployment` the first disk is empty and becomes the guest's before it is customised. `overlay` is a tar
     archive of files of the administrator's for the guest, and `hooks` are his programs. `archive` is what an EXPORT
-    writes, dumps of it compressed if `compressed` says so. `shell` is what a SHELL runs.
+    writes, dumps of it compressed if `compressed` says so. `visit` is what a SHELL runs.
     `windows_timezone` is the node's, as Windows names it. `environment` is what custom tasks see besides the properties
     (SNF_IMAGE_NIC_0_MAC, ...). `seed` is hexadecimal randomness of the host: what the helper generates must not depend
     on the entropy of a VM a second old.
@@ -166,7 +166,7 @@ class Job:
     sends_name: bool = False
     archive: Archive | None = None
     compressed: bool = False
-    shell: Shell | None = None
+    visit: Shell | None = None
     windows_timezone: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     seed: str = field(default="", repr=False)

@@ -116,7 +116,7 @@ def visit(options: argparse.Namespace, paths: Sequence[Path], settings: Settings
         operator, stream = stack.enter_context(joined(wanted.terminal))
         looking = Looking(helper_vm, settings, progress)
         job = looking.job(Action.SHELL, len(disks), options.instance or "disk")
-        looking.run(replace(job, shell=wanted), disks, stream)
+        looking.run(replace(job, visit=wanted), disks, stream)
         if operator.status is None:
             raise HelperError("the helper VM did not say how the command ended; run it again with -v")
         return operator.status
