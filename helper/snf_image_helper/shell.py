@@ -29,11 +29,12 @@ from snf_image_helper.stream import opened_stream
 from snf_image_helper.visitor import Visit
 from snf_image_shared.errors import GuestError
 from snf_image_shared.job import Job
-from snf_image_shared.process import SEARCH_PATH
+from snf_image_shared.process import SEARCH_PATH, run
 from snf_image_shared.shell import Shell
 
 DATA = "/run/snf-image/data"  # below it, what lies on the other disks
 _INTERACTIVE = ("bash",)
+_TERMINALS = "/dev/pts"
 
 
 def shell(job: Job, report: Reporter) -> None:
@@ -43,10 +44,17 @@ def shell(job: Job, report: Reporter) -> None:
     disk = Disk.open(job.disks)
     with opened_stream() as port:
         visit = Visit(port, job.visit)
+        if job.visit.terminal:
+            _mount_terminals()
         with _at(disk, job, job.visit, report) as (directory, environment):
             command = job.visit.command or _INTERACTIVE
             status = visit.run(["env", "-C", directory, *command], environment)
         visit.say_goodbye(status)
+
+
+def _mount_terminals() -> None:
+    Path(_TERMINALS).mkdir(exist_ok=True)
+    run(["mount", "-t", "devpts", "-o", "gid=5,mode=620", "devpts", _TERMINALS])
 
 
 @contextmanager

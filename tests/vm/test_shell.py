@@ -99,6 +99,7 @@ def test_a_person_has_a_terminal_of_the_size_of_his_own_which_is_restored(provid
         nonlocal said
         deadline = time.monotonic() + _MOST
         while prompt not in said:
+            assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < deadline, said
             if select.select([ours], [], [], 1.0)[0]:
                 said += os.read(ours, 4096)
