@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-import zstandard
-from isal import isal_zlib
-
 from snf_image_host.tools.new_images import NewImage, not_written
 
 _GZIP = 16  # for zlib's windowBits: with a header of gzip
@@ -46,12 +43,22 @@ class _Plain:
         return b""
 
 
-_COMPRESSORS: dict[Compression, Callable[[], _Compressor]] = {
-    Compression.GZ: lambda: isal_zlib.compressobj(3, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | _GZIP),
-    Compression.XZ: lambda: lzma.LZMACompressor(preset=3),
-    Compression.ZST: lambda: zstandard.ZstdCompressor(level=6, threads=_THREADS, write_checksum=True).compressobj(),
-    Compression.NONE: _Plain,
-}
+def _compressor(compression: Compression) -> _Compressor:
+    """What is not of the standard library is imported when it is wanted: the manual is made where it is missing."""
+    match compression:
+        case Compression.GZ:
+            from isal import isal_zlib  # noqa: PLC0415
+
+            made: _Compressor = isal_zlib.compressobj(3, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | _GZIP)
+            return made
+        case Compression.XZ:
+            return lzma.LZMACompressor(preset=3)
+        case Compression.ZST:
+            import zstandard  # noqa: PLC0415
+
+            return zstandard.ZstdCompressor(level=6, threads=_THREADS, write_checksum=True).compressobj()
+        case Compression.NONE:
+            return _Plain()
 
 
 @dataclass
@@ -69,7 +76,7 @@ class Writer:
 
     def write(self, piece: memoryview) -> None:
         """Raises ImageError."""
-        self._compressor = self._compressor or _COMPRESSORS[self.compression]()
+        self._compressor = self._compressor or _compressor(self.compression)
         self._put(self._compressor.compress(bytes(piece)))
         self.taken += len(piece)
         self.told(self.taken)
