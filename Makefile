@@ -17,7 +17,7 @@ PACKAGES := python3 python3-venv qemu-system-x86 qemu-utils bubblewrap mmdebstra
 	fdisk gdisk parted dosfstools mtools grub-pc-bin grub-efi-amd64-bin xfsprogs btrfs-progs lvm2 f2fs-tools strace openssh-client \
 	eatmydata ntfs-3g policycoreutils iproute2 cpio python3-libnbd openssh-server curl ca-certificates openssl \
 	ovmf dnsmasq-base iputils-ping nginx libnbd-bin bmap-tools pigz lz4 bzip2 python3-zstandard python3-lz4 \
-	dump libarchive-tools debhelper dpkg-dev lintian makefs python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff \
+	dump acl attr libcap2-bin libarchive-tools debhelper dpkg-dev lintian makefs python3-jinja2 gpg gpgv gpg-agent man-db mandoc groff \
 	python3-hivex libhivex-bin chntpw
 # Where Debian's own pydantic is new enough our packages use it, and so does their build.
 PACKAGES += $(if $(filter 12,$(shell . /etc/os-release && echo $$VERSION_ID)),,python3-pydantic)
