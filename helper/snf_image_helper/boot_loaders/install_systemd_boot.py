@@ -13,6 +13,7 @@ from snf_image_shared.errors import GuestError
 from snf_image_shared.process import Limits
 
 _PROGRAM = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+_ENDINGS = ("", ".signed")  # Debian 13 has the signed one alone
 _BOOTCTL, _KERNEL_INSTALL = "/usr/bin/bootctl", "/usr/bin/kernel-install"
 _TOKEN = "/etc/kernel/entry-token"  # noqa: S105 - the name of the entries, which is no secret
 _COMMAND_LINE = "/etc/kernel/cmdline"
@@ -22,7 +23,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 def is_there(guest: Guest) -> bool:
     """Whether the guest has systemd-boot."""
-    return all(guest.is_file(path) for path in (_PROGRAM, _BOOTCTL, _KERNEL_INSTALL))
+    has_program = any(guest.is_file(f"{_PROGRAM}{ending}") for ending in _ENDINGS)
+    return has_program and all(guest.is_file(path) for path in (_BOOTCTL, _KERNEL_INSTALL))
 
 
 def install(guest: Guest, root: Chroot, start: Start) -> None:

@@ -52,6 +52,8 @@ SYSTEMD_BOOT = {
     "/usr/lib/systemd/boot/efi/systemd-bootx64.efi": "",
 }
 
+SYSTEMD_BOOT_OF_TRIXIE = {f"{path}{'.signed' * path.endswith('efi')}": "" for path in SYSTEMD_BOOT}
+
 
 @pytest.mark.parametrize(
     ("files", "firmware", "name"),
@@ -68,6 +70,7 @@ SYSTEMD_BOOT = {
         (FEDORA_UEFI, BootMode.UEFI, "GRUB"),
         ({**GRUB_UEFI, **SYSTEMD_BOOT}, BootMode.UEFI, "GRUB"),
         ({**GRUB_BIOS, **SYSTEMD_BOOT}, BootMode.UEFI, "systemd-boot"),
+        (SYSTEMD_BOOT_OF_TRIXIE, BootMode.UEFI, "systemd-boot"),
     ],
 )
 def test_the_first_loader_of_the_table_that_the_guest_has_is_taken(
