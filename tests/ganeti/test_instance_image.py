@@ -234,13 +234,16 @@ def test_import_under_another_name_makes_an_equal_guest_of_that_name(cluster: Cl
     cluster.remove(IMPORTED)
 
 
-@pytest.mark.image_row(45)
-def test_a_stream_of_the_predecessor_comes_in(cluster: Cluster, exported: Path) -> None:
+@pytest.mark.image_row(45, 59)
+def test_a_stream_of_the_predecessor_comes_in_and_its_foreign_guest_keeps_its_name(
+    cluster: Cluster, exported: Path
+) -> None:
     shutil.copyfile(cluster.node.root / IMAGES[1:] / "stream.tar", exported)
     said = imported(cluster, RESTORED)
     assert "not imported" not in said
     there = guest(cluster, RESTORED)
-    assert (there.hooked, there.owner) == ("", (4711, 4712))
+    assert (there.hostname, there.hooked, there.owner) == ("devuan", "", (4711, 4712))
+    assert "Instance has a different hostname (devuan)" in cluster.logs("rename-*")[-1].read_text()
     assert f"UUID={probe(cluster.disks(RESTORED)[0], ROOT).uuid}" in there.fstab
 
 

@@ -14,6 +14,7 @@ from snf_image_helper.linux.distros import Distro, Family, parse_os_release
 from unit.helper.guest_trees import guest_in
 
 
+@pytest.mark.image_row(63)
 @pytest.mark.parametrize(
     ("release", "family"),
     [

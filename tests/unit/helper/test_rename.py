@@ -38,6 +38,7 @@ def contents(root: Path) -> dict[str, str]:
     return {"/" + str(path.relative_to(root)): path.read_text(errors="surrogateescape") for path in found}
 
 
+@pytest.mark.image_row(57, 58, 61)
 @pytest.mark.parametrize("style", ["web1", OLD])
 @pytest.mark.parametrize(
     ("release", "files"),
@@ -75,6 +76,13 @@ def test_each_family_is_renamed_in_its_own_places_and_style(
         assert contents(tmp_path) == expected
 
 
+@pytest.mark.image_row(60)
+def test_the_short_name_is_known_in_a_domain_of_any_depth(tmp_path: Path) -> None:
+    files = {**DEBIAN, "/etc/hostname": "web1\n"}
+    assert renamed(tmp_path, files, "web1.a.b.c.d.example.com", "web2.a.b.c.d.example.com") == (None, [])
+    assert (tmp_path / "etc/hostname").read_text() == "web2\n"
+
+
 def test_the_files_stay_what_they_were_for_others(tmp_path: Path) -> None:
     put(tmp_path, {**DEBIAN, "/etc/hostname": "web1\n", "/etc/hosts": "127.0.1.1 web1\n"})
     for name, mode, owner in (("hostname", 0o640, 7), ("hosts", 0o444, 8)):
@@ -93,6 +101,7 @@ def test_a_link_leads_to_the_file_that_is_meant_and_stays(tmp_path: Path) -> Non
     assert (tmp_path / "etc/hostname").read_text() == "web2\n"
 
 
+@pytest.mark.image_row(59)
 @pytest.mark.parametrize("name", ["db", "web1.internal", "web11", "\x1b[2Jodd"])
 def test_a_guest_that_was_renamed_by_hand_is_left_alone_and_both_names_are_told(tmp_path: Path, name: str) -> None:
     files = {**DEBIAN, "/etc/hostname": f"{name}\n", "/etc/hosts": f"127.0.1.1 {OLD} web1\n", "/etc/mailname": OLD}
