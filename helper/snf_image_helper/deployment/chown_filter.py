@@ -42,8 +42,13 @@ def under_chown_filter() -> Iterator[tuple[str, ...]]:
         yield ()
         return
     _PLACE.parent.mkdir(parents=True, exist_ok=True)
-    _PLACE.write_bytes(b"".join(struct.pack("<HBBI", *instruction) for instruction in _PROGRAM))
+    _PLACE.write_bytes(program())
     try:
         yield ("setpriv", "--seccomp-filter", str(_PLACE))
     finally:
         _PLACE.unlink()
+
+
+def program() -> bytes:
+    """The filter as the kernel of an x86-64 takes it: struct sock_filter, one after another."""
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in _PROGRAM)

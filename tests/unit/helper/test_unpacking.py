@@ -274,6 +274,24 @@ def test_a_dump_leaves_nothing_of_its_restoring(tmp_path: Path, packed: Packed, 
         assert {os.fsencode(name) for name in tree.names("boot")} - {b"vmlinuz", b"grub"} == packed.top
 
 
+@pytest.mark.image_row(19)
+def test_two_restore_one_dump_at_once(tmp_path: Path, packed: Packed) -> None:
+    children = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                with new_tree(tmp_path / name) as tree:
+                    tree.restore(packed.at / "dump -z9")
+                    status = 0 if seen(tree.root) == at_whole_seconds(packed.whole) else 2
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+
+
 @pytest.mark.image_row(18)
 def test_a_dump_of_boot_goes_to_its_file_system_and_without_one_below_the_root(tmp_path: Path, packed: Packed) -> None:
     for size in (0, 32):
