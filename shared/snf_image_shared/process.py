@@ -120,30 +120,30 @@ def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: L
         )
     except (OSError, ValueError) as error:
         raise ProcessError(name, f"cannot be started: {error}") from error
+    said = bytearray()
     with child:
         try:
-            said = _end_of(child.stdout.fileno() if child.stdout else -1, deadline)
+            _listen(child.stdout.fileno() if child.stdout else -1, deadline, said)
             child.wait(max(0.1, deadline - time.monotonic()))
         except (TimeoutError, subprocess.TimeoutExpired) as error:
-            raise ProcessError(name, f"did not finish within {limits.timeout:g} seconds") from error
+            raise ProcessError(name, f"did not finish within {limits.timeout:g} seconds", _text(bytes(said))) from error
         finally:
             _kill(child)
-    finished = Finished(child.returncode, _text(said), "")
+    finished = Finished(child.returncode, _text(bytes(said[-_KEPT:])), "")
     if finished.status not in limits.accept:
         raise ProcessError(name, outcome(finished.status), finished.stdout)
     return finished
 
 
-def _end_of(pipe: int, deadline: float) -> bytes:
-    """The last bytes of all that comes. Raises TimeoutError."""
-    said = bytearray()
+def _listen(pipe: int, deadline: float, said: bytearray) -> None:
+    """Keep the last bytes of all that comes, to its end. Raises TimeoutError."""
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
             raise TimeoutError
         piece = os.read(pipe, 1 << 16)
         if not piece:
-            return bytes(said[-_KEPT:])
+            return
         said += piece
         if len(said) > 2 * _KEPT:
             del said[:-_KEPT]

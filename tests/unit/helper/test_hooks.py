@@ -177,9 +177,9 @@ setsid sh -c 'sleep 60; : {mark}' > /dev/null 2>&1 &
 
 
 def test_a_hook_that_hangs_is_ended_at_its_deadline(node: Node) -> None:
-    node.timeout = 1.5
+    node.timeout = 3.0
     node.hooks = {"hang": "sleep 1000"}
-    with pytest.raises(GuestError, match=r"the hook hang did not finish within 1\.5 seconds"):
+    with pytest.raises(GuestError, match="the hook hang did not finish within 3 seconds"):
         node.run("hang")
 
 
