@@ -93,7 +93,7 @@ def check_guest(disk: Path, partition: int, boot: str) -> None:
     assert "444444444444" not in table
 
 
-@pytest.mark.image_row(41, 45, 46, 47, 49, 52, 53, 55)
+@pytest.mark.image_row(41, 45, 46, 47, 49, 52, 53, 55, 56, 59, 60, 61)
 def test_an_old_stream_is_imported_and_what_is_exported_again_is_read_by_tar_and_restore(
     node: Provider, tmp_path: Path
 ) -> None:
@@ -123,6 +123,20 @@ def test_an_old_stream_is_imported_and_what_is_exported_again_is_read_by_tar_and
     assert (place / "hole").stat().st_blocks == 0
     assert CAPABILITY in subprocess.run(["getcap", place / "bin/ping"], check=True, capture_output=True).stdout.decode()
     assert os.uname().nodename.encode() not in dump.read_bytes()[:1024]
+    check_rename(node, disk)
+
+
+def check_rename(node: Provider, disk: Path) -> None:
+    """A guest of another name is left alone; one with the short form of a deep name gets the new short form."""
+    for old, code in (("mail.example.com", 1), ("web1.in.a.deep.example.com", 0)):
+        renamed = node.run(Instance("web2.example.org", (disk,)), "rename", OLD_INSTANCE_NAME=old, **KERNEL)
+        assert renamed.code == code, renamed.log
+        if code:
+            assert renamed.log.splitlines()[-2:] == [
+                "[ERROR] Cannot rename from mail.example.com to web2.example.org:",
+                "[ERROR] Instance has a different hostname (web1)",
+            ]
+        assert read_file(Tree(disk, 2), "/etc/hostname") == (b"web1\n" if code else b"web2\n")
 
 
 @pytest.mark.image_row(48, 51)

@@ -39,6 +39,7 @@ def contents(root: Path) -> dict[str, str]:
 
 
 @pytest.mark.image_row(57, 58, 61)
+@pytest.mark.image_row(56, 57, 58, 61)
 @pytest.mark.parametrize("style", ["web1", OLD])
 @pytest.mark.parametrize(
     ("release", "files"),
@@ -52,6 +53,7 @@ def contents(root: Path) -> dict[str, str]:
         ("opensuse-leap", {"/etc/hostname": "{name}\n", "/etc/HOSTNAME": "{name}\n"}),
         ("slackware", {"/etc/HOSTNAME": "{name}\n", "/etc/hosts": "198.51.100.1 {fqdn} {short} # {fqdn}: was\n"}),
         ("gentoo", {"/etc/conf.d/hostname": '# set\nhostname="{name}"\n'}),
+        ("gentoo", {"/etc/conf.d/hostname": 'HOSTNAME="{name}"\n'}),
         ("gentoo", {"/etc/conf.d/hostname": 'hostname="localhost"\n', "/etc/hostname": "{name}\n"}),
         ("arch", {"/etc/hostname": "{name}\n", "/etc/hosts": "127.0.0.1\tlocalhost {fqdn} {short}\n"}),
         ("arch", {"/etc/rc.conf": 'LOCALE="C"\nHOSTNAME="{name}"\n'}),

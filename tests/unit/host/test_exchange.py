@@ -63,7 +63,7 @@ def call(
 
 
 def exported(node: Provider, disk: Path, **extra: str) -> bytes:
-    with call(node, "export", disk, **extra) as process:
+    with call(node, "export", disk, None, index=0, **extra) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode()
     return out
@@ -198,7 +198,7 @@ def backed(tmp_path: Path) -> bytes:
         (lambda _: tarred(("./root.dump", b"x" * 5000))[:1500], "is no dump(8)"),
         (lambda _: tarred(("./disk.img", bytes(4 * MIB))), "the disk"),
         (lambda _: tarred(("./disk.img", b"KDMV" + bytes(MIB))), "neither a raw disk nor qcow2"),
-        (lambda at: tarred(("./disk.img", backed(at))), "secret"),
+        (lambda at: tarred(("./disk.img", backed(at))), "has a backing file"),
         (lambda at: qcow2(at, CONTENT), "it is a QCOW2 image"),
     ],
 )
