@@ -40,7 +40,7 @@ from snf_image_host.vm.jobs import job_for
 from snf_image_host.vm.orders import Orders, orders_for
 from snf_image_host.vm.stream_port import Stream
 from snf_image_shared.deployment import Deployment, Form
-from snf_image_shared.errors import HelperError, ImageError
+from snf_image_shared.errors import ImageError, SnfImageError
 from snf_image_shared.job import JOB_FILE, Action, Job
 from snf_image_shared.layouts import partitions
 
@@ -126,14 +126,14 @@ class _Import:
 
     def _grow(self, transfer: Transfer, filled: _Filled) -> None:
         """What was imported is whole already, so that this may fail."""
-        request, job = self._ordered(transfer, grows=True)
         try:
+            request, job = self._ordered(transfer, grows=True)
             with (
                 HelperVM.ready(self.settings) as helper_vm,
                 orders_for(request.model_copy(update={"hooks": None}), self.settings, self.progress) as orders,
             ):
                 self._run(helper_vm, job, orders, filled)
-        except HelperError as error:
+        except SnfImageError as error:
             self.progress.warning(f"The disk is imported, but it did not grow to its new size: {error}")
 
     def _ordered(self, transfer: Transfer, *, grows: bool) -> tuple[Request, Job]:
