@@ -26,6 +26,7 @@ TABLE = Table(
         Partition(ROOT, 41 * 2048, 159 * 2048, Type.MBR_LINUX),
     ),
 )
+_WRITTEN_INTO = {".", "boot", "etc"}  # by a deployment
 _UUIDS = {BOOT: "7f3a9f7e-2c52-4d5c-9c7b-1d1f4b8f0b01", ROOT: "7f3a9f7e-2c52-4d5c-9c7b-1d1f4b8f0b02"}
 _LONG = "a name of two hundred bytes " * 7
 _FSTAB = (
@@ -87,7 +88,7 @@ def manifest(root: Path) -> Mapping[str, object]:
                 oct(status.st_mode),
                 (status.st_uid, status.st_gid),
                 status.st_rdev if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) else 0,
-                status.st_mtime_ns,
+                None if inside in _WRITTEN_INTO else status.st_mtime_ns,
                 first,
                 {name: os.getxattr(path, name, follow_symlinks=False) for name in attributes},
                 _content(path, status),
@@ -106,7 +107,20 @@ def _content(path: Path, status: os.stat_result) -> object:
 
 
 def _fill(root: Path) -> None:
-    for name in ("boot", "etc", "root", "sbin", "var", "var/deep/er", f"var/{_LONG}"):
+    for name in (
+        "boot",
+        "dev",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+        "etc",
+        "root",
+        "sbin",
+        "var",
+        "var/deep/er",
+        f"var/{_LONG}",
+    ):
         (root / name).mkdir(parents=True)
     for name, text in {
         "etc/fstab": _FSTAB,

@@ -54,11 +54,10 @@ def capture(provider: Provider, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
 
-def captured(provider: Provider, guest: Guest, own: Path, *words: str) -> tuple[list[Path], dict[str, Any]]:
+def captured(provider: Provider, guest: Guest, *words: str) -> tuple[list[Path], dict[str, Any]]:
     """The images, vouched for by what lies beside them, of a disk that is as it was."""
     before = hashlib.sha256(guest.disk.read_bytes()).digest()
-    with nothing_left(own):
-        done = capture(provider, f"--disk={guest.disk}", *words)
+    done = capture(provider, f"--disk={guest.disk}", *words)
     assert done.returncode == 0, done.stderr
     assert hashlib.sha256(guest.disk.read_bytes()).digest() == before
     images = [Path(line) for line in done.stdout.splitlines()]
@@ -85,7 +84,7 @@ def table_of(disk: Path) -> Table:
 def test_a_guest_captured_as_a_tarball_is_the_same_when_it_is_deployed_again(
     provider: Provider, guest: Guest, tmp_path: Path
 ) -> None:
-    (image,), facts = captured(provider, guest, tmp_path, "-t", "tarball", "--compress", "zst")
+    (image,), facts = captured(provider, guest, "-t", "tarball", "--compress", "zst")
     assert image.name == "lived-x86_64.tar.zst"
     assert facts["properties"] == {
         "OSFAMILY": "linux",
@@ -110,7 +109,7 @@ def test_a_guest_captured_as_a_tarball_is_the_same_when_it_is_deployed_again(
 def test_a_guest_captured_as_dumps_is_the_same_when_it_is_deployed_again(
     provider: Provider, guest: Guest, tmp_path: Path
 ) -> None:
-    images, _ = captured(provider, guest, tmp_path, "-t", "dump", "--compress", "gz")
+    images, _ = captured(provider, guest, "-t", "dump", "--compress", "gz")
     assert [image.name for image in images] == ["lived-x86_64-root.dump", "lived-x86_64-boot.dump"]
     node = provider.as_image()
     settings = {"IMAGE_TYPE": "dump", "IMAGE_NAME": "lived", "ARCH": "x86_64", "IMAGE_DIR": str(provider.images)}
@@ -129,7 +128,8 @@ def test_a_guest_captured_as_dumps_is_the_same_when_it_is_deployed_again(
 def test_a_disk_captured_as_it_is_holds_the_same_bytes_and_its_image_is_never_overwritten(
     provider: Provider, guest: Guest, tmp_path: Path
 ) -> None:
-    (image,), facts = captured(provider, guest, tmp_path, "-t", "qcow2", "--compress", "zst")
+    with nothing_left(tmp_path):
+        (image,), facts = captured(provider, guest, "-t", "qcow2", "--compress", "zst")
     subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(guest.disk), str(image)], check=True)
     assert facts["properties"] == {"OSFAMILY": "linux", "ROOT_PARTITION": "2"}
     assert "wd" not in json.dumps(facts)
