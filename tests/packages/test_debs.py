@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from snf_image_shared.process import Finished
 
 pytestmark = [pytest.mark.root, pytest.mark.row(191, 192)]
 
-OURS = ("snf-image-host", "snf-image-helper", "snf-image-common")
+OURS = ("snf-image-instance-image", "snf-image-host", "snf-image-helper", "snf-image-common")
 OS = "/usr/share/ganeti/os/snf-image"
 CONF = "/etc/snf-image/snf-image.conf"
 VARIANTS = "/etc/ganeti/snf-image"
@@ -31,6 +31,16 @@ OLD_FILES = {
     CONF: '# HELPER_MEMORY="512"\n',
     f"{VARIANTS}/variants.list": "default\n",
     f"{VARIANTS}/variants/default.conf": "",
+}
+IMAGE_OS = "/usr/share/ganeti/os/image"
+IMAGE_CONF = "/etc/default/ganeti-instance-image"
+IMAGE_FILES = "/etc/ganeti/instance-image"
+# As ganeti-instance-image 0.7.3 has them.
+OLD_IMAGE_FILES = {
+    IMAGE_CONF: '# SWAP="yes"\n',
+    f"{IMAGE_FILES}/variants.list": "default\n",
+    f"{IMAGE_FILES}/variants/default.conf": "",
+    f"{IMAGE_FILES}/hooks/grub": "#!/bin/bash\n",
 }
 OLD_POSTRM = '#!/bin/sh\nif [ "$1" = purge ]; then rm -f /var/lib/snf-image/helper/*; fi\n'
 
@@ -60,7 +70,8 @@ def node(request: pytest.FixtureRequest, cache: Path, tmp_path_factory: pytest.T
     later, old = tmp_path_factory.mktemp("later"), tmp_path_factory.mktemp("old")
     for deb in debs:
         _as_later(deb, later)
-    _old_package(old)
+    _old_package(old, "snf-image", OLD_FILES)
+    _old_package(old, "ganeti-instance-image", OLD_IMAGE_FILES)
     with running_node(request.param, cache, "node1.example.com") as running:
         for source, directory in ((debs[0].parent, "debs"), (later, "later"), (old, "old")):
             shutil.copytree(source, running.root / "srv" / directory)
@@ -166,6 +177,44 @@ def test_the_old_package_s_settings_stay_in_force_and_its_purge_does_not_take_th
     assert _files(node) == life.purged
 
 
+@pytest.mark.image_row(8, 99)
+def test_the_definition_image_is_one_for_ganeti_with_all_hooks_off(node: Node, life: Life) -> None:
+    scripts = [f"{IMAGE_OS}/{name}" for name in ("create", "export", "import", "rename", "verify")]
+    files = [f"{IMAGE_OS}/{name}" for name in ("ganeti_api_version", "parameters.list", "variants.list")]
+    hooks = [
+        f"{IMAGE_FILES}/hooks/{name}" for name in ("cloud-init", "grub", "interfaces", "overlays", "ssh", "zz_ddns")
+    ]
+    assert life.installed >= {*scripts, *files, *hooks, IMAGE_CONF, f"{IMAGE_FILES}/networks/subnets"}
+    _install(node, "debs")
+    modes = node.run("stat", "-L", "-c", "%a", *scripts, *files, *hooks).split()
+    assert modes == ["755"] * 5 + ["644"] * 9
+    assert node.run("stat", "-c", "%a", IMAGE_FILES).strip() == "755"
+    assert node.run("cat", f"{IMAGE_OS}/ganeti_api_version") == "20\n15\n"
+    node.run("dpkg", "--purge", *OURS)
+    assert _files(node) == life.purged
+
+
+@pytest.mark.image_row(99)
+def test_ganeti_instance_image_gives_way_and_its_files_stay_as_they_are(node: Node, life: Life) -> None:
+    node.run("dpkg", "--install", "/srv/old/ganeti-instance-image.deb")
+    _append(node, IMAGE_CONF, "SWAP=no\n")
+    _append(node, f"{IMAGE_FILES}/variants.list", "mine\n")
+    node.write(f"{IMAGE_FILES}/variants/mine.conf", "IMAGE_NAME=mine\n")
+    node.run("chmod", "+x", f"{IMAGE_FILES}/hooks/grub")
+    # Without a word about configuration files: nobody is there to answer a question.
+    node.run("sh", "-c", "dpkg --install /srv/debs/snf-image-*.deb </dev/null")
+    assert "SWAP=no " in node.run("snf-image-config", "--definition", "image", "show", "--variant", "mine")
+    assert node.run("stat", "-c", "%a %s", f"{IMAGE_FILES}/hooks/grub").split() == ["755", "12"]
+    assert node.run("cat", f"{IMAGE_OS}/variants.list") == "default\nmine\n"
+    node.run("dpkg", "--purge", *OURS)
+    kept = _files(node) - life.purged
+    assert {IMAGE_CONF, f"{IMAGE_FILES}/variants/mine.conf", f"{IMAGE_FILES}/hooks/grub"} <= kept
+    assert f"{IMAGE_FILES}/hooks/ssh" not in kept  # ours, and nobody had changed it
+    node.run("dpkg", "--purge", "ganeti-instance-image")
+    node.run("rm", "-r", IMAGE_FILES)
+    assert _files(node) == life.purged
+
+
 def test_settings_from_before_0_22_4_move_to_their_present_place(node: Node, life: Life) -> None:
     node.write("/etc/default/snf-image", "HELPER_MEMORY=4096\n")
     _install(node, "debs")
@@ -240,21 +289,19 @@ def _as_later(deb: Path, directory: Path) -> None:
     _build(tree, directory / deb.name)
 
 
-def _old_package(directory: Path) -> None:
-    """Enough of the predecessor's package: its configuration files, and what it does when it is purged."""
+def _old_package(directory: Path, name: str, files: Mapping[str, str]) -> None:
+    """Enough of a predecessor's package: its configuration files, and what it does when it is purged."""
     tree = directory / "tree"
-    for path, text in OLD_FILES.items():
+    for path, text in files.items():
         (tree / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (tree / path[1:]).write_text(text)
-    control = (
-        "Package: snf-image\nVersion: 0.23.1-1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
-    )
-    scripts = {"control": control, "conffiles": "".join(f"{path}\n" for path in OLD_FILES), "postrm": OLD_POSTRM}
+    control = f"Package: {name}\nVersion: 0.23.1-1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n"
+    scripts = {"control": control, "conffiles": "".join(f"{path}\n" for path in files), "postrm": OLD_POSTRM}
     (tree / "DEBIAN").mkdir()
-    for name, text in scripts.items():
-        (tree / "DEBIAN" / name).write_text(text)
-        (tree / "DEBIAN" / name).chmod(0o755 if name == "postrm" else 0o644)
-    _build(tree, directory / "snf-image.deb")
+    for each, text in scripts.items():
+        (tree / "DEBIAN" / each).write_text(text)
+        (tree / "DEBIAN" / each).chmod(0o755 if each == "postrm" else 0o644)
+    _build(tree, directory / f"{name}.deb")
 
 
 def _build(tree: Path, deb: Path) -> None:
