@@ -61,7 +61,7 @@ class Incoming:
         thread.start()
         try:
             yield source
-        except Exception:
+        except BaseException:
             if early:
                 raise early[0] from None
             raise

@@ -155,5 +155,5 @@ def _take(pair: StreamPair) -> None:
                 try:
                     with stream.waiting():
                         stream.sink(buffer[:count])
-                except Exception as error:  # told by who waits for the VM
+                except (SnfImageError, OSError, ValueError) as error:  # told by who waits for the VM
                     stream.failed("what the helper VM sends cannot be passed on", error)
