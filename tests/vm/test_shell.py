@@ -41,7 +41,7 @@ def test_a_command_reads_the_guest_and_cannot_write_it_and_sees_nothing_of_the_n
     rubbish = os.urandom(3_000_000)
     script = (
         "pwd; cat etc/hostname; touch new 2>/dev/null || echo read-only; ls /sys/class/net | xargs; "
-        "cat /sys/block/*/serial | xargs; sha256sum; sleep 1000 & echo warned >&2; exit 7"
+        "grep -h . /sys/block/*/serial | xargs; sha256sum; sleep 1000 & echo warned >&2; exit 7"
     )
     done = subprocess.run(
         words(provider, disk, "--", "sh", "-c", script),
@@ -54,7 +54,7 @@ def test_a_command_reads_the_guest_and_cannot_write_it_and_sees_nothing_of_the_n
     place, name, can_write, networks, serials, digest = done.stdout.decode().splitlines()
     assert (place, name, can_write) == ("/run/snf-image/target", "lived", "read-only")
     assert networks == "lo"
-    assert set(serials.split()) <= {"snf-helper", "snf-config", "snf-disk-0"}
+    assert set(serials.split()) <= {"snf-helper", "snf-config", "snf-disk-0"}  # or the job is on a floppy
     assert digest.split()[0] == hashlib.sha256(rubbish).hexdigest()
     assert done.stderr.decode().splitlines()[-1] == "warned"
     assert hashlib.sha256(disk.read_bytes()).digest() == before
