@@ -46,7 +46,8 @@ class Result:
 class Machine:
     """`memory` in MiB; `snapshot` throws away what the guest writes; `name` begins the file of a failed console.
 
-    `cards` are QEMU's arguments for the cards, in place of one with `mac`; `inside` is a prefix of QEMU's command.
+    `cards` are QEMU's arguments for the cards, in place of one with `mac`, `kernel` those for a kernel that it brings;
+    `inside` is a prefix of its command.
     """
 
     memory: int = 512
@@ -56,6 +57,7 @@ class Machine:
     name: str = "guest"
     cards: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
 
     def command(self, disk: Path, console_fd: int) -> list[str]:
         """Give QEMU's argument list; it must inherit `console_fd`."""
@@ -71,6 +73,7 @@ class Machine:
             *("-drive", f"file={disk},format=raw,if=none,id=disk,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=disk"),
             *(self.cards or card),
+            *self.kernel,
             *("-chardev", f"socket,id=console,fd={console_fd}", "-serial", "chardev:console"),
         ]
 
