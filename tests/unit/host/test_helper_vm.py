@@ -65,7 +65,8 @@ def waited(
     ],
 )
 def test_the_soft_deadline_is_for_the_whole_run(times: Mapping[str, float], cause: str, seconds: float) -> None:
-    said, after = waited(**{"boot_deadline": 20, "soft_deadline": 100, **times})
+    told = {"boot_deadline": 20.0, "soft_deadline": 100.0, **times}
+    said, after = waited(told["boots"], told["ends"], told["boot_deadline"], told["soft_deadline"])
     assert cause in said
     assert bool(said) == bool(cause)
     assert after == seconds
