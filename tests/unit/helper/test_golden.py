@@ -35,6 +35,7 @@ TASKS = (
 UPDATE = "GOLDEN_UPDATE"
 
 
+@pytest.mark.image_row(39)
 @pytest.mark.parametrize("case", CASES)
 def test_the_tree_after_is_the_golden_one(tmp_path: Path, case: str) -> None:
     warnings = customize(tmp_path / "guest", case)
