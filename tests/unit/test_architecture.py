@@ -130,9 +130,10 @@ def test_only_the_planning_imports_the_tasks() -> None:
 
 
 def test_only_the_session_imports_the_stories_of_the_helper() -> None:
-    stories = ("snf_image_helper.customize", "snf_image_helper.rename", "snf_image_helper.inspection")
+    stories = ("customize", "rename", "inspection", "shell", "archiving.capturing")
     # An import ends as a create does.
-    assert _importing(*stories) == {"snf_image_helper.session", "snf_image_helper.archiving.importing"}
+    found = _importing(*(f"snf_image_helper.{story}" for story in stories))
+    assert found == {"snf_image_helper.session", "snf_image_helper.archiving.importing"}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.package == "snf_image_shared"], ids=str)
