@@ -96,6 +96,6 @@ def test_both_dumps_have_to_be_at_the_url_before_anything_is_written(image: Prov
         image.configure(IMAGE_URL=server.url, IMAGE_VERIFY="no", SWAP="no")
         image.configure("default", IMAGE_NAME="deb", ARCH="x86")
         outcome = image.run(Instance(NAME, (disk,)))
-        assert [each.target for each in server.asked if each.target.endswith("-boot.dump")]
+        assert [each.target for each in server.asked if each.target.endswith("-boot.dump")], outcome.log
     assert (outcome.code, "boot.dump" in outcome.last_line) == (4, True)
     assert disk.read_bytes() == b"\xa5" * (4 * MIB)

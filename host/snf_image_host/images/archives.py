@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.copying.pipeline import Opened
@@ -40,7 +41,8 @@ def open_archive(wanted: WantedImage, settings: Settings, progress: Progress) ->
         for warning in integrity.warnings:
             progress.warning(warning)
         integrity.fetched_is_content()
-        content = stack.enter_context(cached(Ordered(origin, wanted, integrity), settings, progress))
+        order = Ordered(origin, wanted, integrity, partial(_check_form, Form(wanted.format)))
+        content = stack.enter_context(cached(order, settings, progress))
         if not isinstance(content, Source):
             opened = Opened(content, Recipe(), integrity, wanted.format)
             content = stack.enter_context(in_scratch(opened, settings, progress))

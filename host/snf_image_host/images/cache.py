@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -47,11 +47,22 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Ordered:
-    """An image that is asked for: where it is, what the request says of it, and what has to hold of its bytes."""
+    """An image that is asked for: where it is, what the request says of it, and what has to hold of its bytes.
+
+    `check` raises ImageError unless it begins as it has to; without one it has to begin as an image of a disk.
+    """
 
     origin: Origin
     wanted: WantedImage
     integrity: Integrity
+    check: Callable[[Source], None] | None = None
+
+    def check_beginning(self, source: Source) -> None:
+        """Raise ImageError unless the first bytes agree with the format."""
+        if self.check:
+            self.check(source)
+        else:
+            recipe_for(self.wanted.format, source.head(HEAD), source.name)
 
 
 @contextmanager
@@ -188,7 +199,7 @@ class _Cache:
         order.integrity.all_fed()
         order.integrity.check_fetched(content.name)
         source = stack.enter_context(read_only(fd, content.name))
-        recipe_for(order.wanted.format, source.head(HEAD), content.name)
+        order.check_beginning(source)
         validators: Validators = getattr(content, "validators", Validators())
         entry = Entry(
             key=key,
