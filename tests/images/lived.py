@@ -71,8 +71,11 @@ def mounted(disk: Path, number: int, scratch: Path, table: Table = TABLE) -> Ite
         subprocess.run(["umount", str(place)], check=True)
 
 
-def manifest(root: Path) -> Mapping[str, object]:
-    """Path -> all that is to be the same in a copy of the tree. What a deployment writes itself is left out."""
+def manifest(root: Path, *, unit: int = 1) -> Mapping[str, object]:
+    """Path -> all that is to be the same in a copy of the tree, times in units of so many nanoseconds.
+
+    What a deployment writes itself is left out.
+    """
     found: dict[str, object] = {}
     links: dict[int, str] = {}
     for directory, names, files in os.walk(root):
@@ -88,7 +91,7 @@ def manifest(root: Path) -> Mapping[str, object]:
                 oct(status.st_mode),
                 (status.st_uid, status.st_gid),
                 status.st_rdev if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) else 0,
-                None if inside in _WRITTEN_INTO else status.st_mtime_ns,
+                None if inside in _WRITTEN_INTO else status.st_mtime_ns // unit,
                 first,
                 {name: os.getxattr(path, name, follow_symlinks=False) for name in attributes},
                 _content(path, status),
