@@ -66,7 +66,7 @@ def image(provider: Provider, cache: Path, tmp_path: Path) -> tuple[Provider, In
     definition = provider.as_image()
     source = layout(_LAYOUT, cache)
     shutil.copy(source, definition.images / "small-x86_64.raw")
-    definition.configure(IMAGE_NAME="small", IMAGE_TYPE="raw", ARCH="x86_64", OVERLAY="web", KERNEL_ARGS="a='b c'")
+    definition.configure(IMAGE_NAME="small", IMAGE_TYPE="raw", ARCH="x86_64", OVERLAY="web", KERNEL_ARGS="a=/b&c")
     disk = tmp_path / "disk"
     with disk.open("wb") as file:
         file.truncate(source.stat().st_size)
@@ -114,7 +114,7 @@ def test_hooks_take_turns_with_our_tasks_and_see_what_is_theirs(node: Path, imag
         NAME,
         "web",
         "data",
-        "debian 38400 aa:00:00:12:34:56 raw /dev/vdb a='b c'",
+        "debian 38400 aa:00:00:12:34:56 raw /dev/vdb a=/b&c",
         "ext4",
         "1",
         "no secret",
