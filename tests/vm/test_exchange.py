@@ -113,7 +113,7 @@ def test_an_old_stream_is_imported_and_what_is_exported_again_is_read_by_tar_and
     assert digest(disk) == before
     with tarfile.open(stream) as archive:
         assert archive.getnames() == ["./root.dump"]
-        archive.extractall(tmp_path, filter="data")
+        archive.extract("./root.dump", tmp_path)
     dump = tmp_path / "root.dump"
     place = tmp_path / "restored"
     place.mkdir()
@@ -157,7 +157,7 @@ def test_what_dumps_do_not_tell_is_exported_whole_and_what_breaks_off_does_not_b
         assert hashlib.sha256(content.read()).hexdigest() == digest(xfs)
     # The first dump is whole, and the second one breaks off.
     old = old_export(tmp_path)
-    os.truncate(old, old.stat().st_size - 300_000)
+    os.truncate(old, old.stat().st_size * 3 // 4)
     disk = disk_of(tmp_path, "disk", 400)
     with nothing_left(tmp_path):
         imported, _ = transferred(node, "import", disk, old, **KERNEL)
