@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import quote
 
 from snf_image_host.images.names import WantedImage, local_name
@@ -46,7 +47,7 @@ def image_id(image: ImageSettings) -> str:
         names += [f"{image.image_name}{extension}" for extension in extensions]
     if image.image_url:
         return f"{image.image_url.rstrip('/')}/{quote(names[0])}"
-    for name in names:
+    for name in (_resolved(image, name) for name in names):
         if _is_there(image, name):
             return _LOCAL + name
     raise _missing(image, names[0])
@@ -59,10 +60,24 @@ def boot_image(root: WantedImage, image: ImageSettings) -> WantedImage | None:
     """
     if root.format != Form.DUMP or not root.id.endswith(_ROOT):
         return None
-    found = WantedImage(root.id.removesuffix(_ROOT) + _BOOT, root.format)
-    if root.id.startswith(_LOCAL) and not _is_there(image, local_name(found.id)[0]):
-        raise _missing(image, local_name(found.id)[0])
-    return found
+    found = root.id.removesuffix(_ROOT) + _BOOT
+    if root.id.startswith(_LOCAL):
+        name = _resolved(image, local_name(found)[0])
+        if not _is_there(image, name):
+            raise _missing(image, name)
+        found = _LOCAL + name
+    return WantedImage(found, root.format)
+
+
+def _resolved(image: ImageSettings, name: str) -> str:
+    """What a link of the administrator's in IMAGE_DIR leads to, below it too; any other name as it is.
+
+    The name is out of his files. One that a user gives (img_id) may pass no link.
+    """
+    directory = Path(os.path.realpath(image.image_dir))
+    found = Path(os.path.realpath(directory / name))
+    is_link = (directory / name).is_symlink() and found.is_relative_to(directory)
+    return str(found.relative_to(directory)) if is_link else name
 
 
 def _is_there(image: ImageSettings, name: str) -> bool:

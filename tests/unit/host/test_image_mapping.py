@@ -135,6 +135,27 @@ def test_a_name_does_not_lead_out_of_the_directory(tmp_path: Path) -> None:
         image_id(wanted)
 
 
+@pytest.mark.image_row(99)
+@pytest.mark.parametrize("target", ["a-2026.tar.gz", "old/a-2026.tar.gz", "/images/a-2026.tar.gz"])
+def test_a_link_that_the_files_name_leads_to_another_image_in_the_directory(tmp_path: Path, target: str) -> None:
+    images = tmp_path / "images"
+    (images / "old").mkdir(parents=True)
+    place = tmp_path / target.lstrip("/") if target.startswith("/") else images / target
+    place.write_bytes(b"")
+    (images / "a-b.tar.gz").symlink_to(place if target.startswith("/") else target)
+    wanted = image(tmp_path, f"IMAGE_TYPE=tarball\nIMAGE_NAME=a\nARCH=b\nIMAGE_DIR={images}\n")
+    assert image_id(wanted) == f"local://{target.removeprefix('/images/')}"
+
+
+def test_a_link_that_leads_out_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "elsewhere").write_bytes(b"")
+    (tmp_path / "images/a-b.tar.gz").symlink_to("../elsewhere")
+    wanted = image(tmp_path, f"IMAGE_TYPE=tarball\nIMAGE_NAME=a\nARCH=b\nIMAGE_DIR={tmp_path}/images\n")
+    with pytest.raises(ImageError, match="symbolic link"):
+        image_id(wanted)
+
+
 @pytest.mark.image_row(17, 86)
 def test_the_dump_of_boot_is_known_by_that_of_the_root(tmp_path: Path) -> None:
     wanted = image(tmp_path, "IMAGE_NAME=a\nARCH=b\nIMAGE_URL=https://example.com/images/")
