@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -126,7 +126,7 @@ class Workshop:
         disk = self.scratch / f"{suite}.template"
         image = self.provider.images / f"{suite}.tar"
         if not image.exists():
-            os.link(guest_tarball(suite, self.cache), image)
+            shutil.copyfile(guest_tarball(suite, self.cache), image)  # a link cannot lead into a lane
         parameters = {
             "img_id": image.name,
             "img_format": "tarball",
