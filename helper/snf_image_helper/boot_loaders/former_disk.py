@@ -23,6 +23,7 @@ _COMMAND_LINES = ("/etc/kernel/cmdline", "/etc/cmdline")
 _SETTINGS = "/etc/default/grub"
 _SETTINGS_FOLDER = "/etc/default/grub.d"
 _ASSIGNMENTS = re.compile(r"""^(GRUB_CMDLINE_LINUX\w*=)(["'])(.*)\2[ \t]*$""")
+_ROOT_PARTITION = "GRUB_FORCE_PARTUUID"  # Ubuntu's cloud images, which first try to start without initial RAM disk
 _ALPINE = "/etc/update-extlinux.conf"
 _DEBIANS_EXTLINUX = "/etc/default/extlinux"
 _RESUMES = ("/etc/initramfs-tools/conf.d/resume", "/etc/initramfs-tools/initramfs.conf")
@@ -44,7 +45,8 @@ def rewritten(tokens: list[str], start: Start) -> list[str]:
         word = bare(token)
         key, _, value = word.partition("=")
         if key == "root" and value and not value.startswith("$"):
-            found.append(start.root_argument)
+            is_right = start.partition and value == f"PARTUUID={start.partition}"
+            found.append(token if is_right else start.root_argument)
         elif key == "rootfstype" and value:
             found.append(f"rootfstype={start.root.type}")
         elif key in {"resume", "resume_offset"} and value:
@@ -145,6 +147,8 @@ def _change_settings(edits: Edits, path: str, start: Start) -> None:
     for number, line in enumerate(lines):
         if match := _ASSIGNMENTS.match(line):
             lines[number] = f"{match[1]}{match[2]}{_joined('', match[3], start)}{match[2]}"
+        elif line.startswith(f"{_ROOT_PARTITION}="):
+            lines[number] = f"{_ROOT_PARTITION}={start.partition}"
     edits.put(path, "\n".join(lines))
 
 

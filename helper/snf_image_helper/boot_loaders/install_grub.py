@@ -43,7 +43,10 @@ def prepare_settings(edits: Edits) -> None:
 
 def install_bios(guest: Guest, root: Chroot, start: Start) -> None:
     """Into the MBR and what lies behind it, or the BIOS boot partition. Raises GuestError, ProcessError."""
-    root.run([_needed(guest, "install"), f"--target={_BIOS}", start.disk], env=_QUIET, limits=_LIMITS)
+    program = _needed(guest, "install")
+    # That of GRUB 1.99 (Debian 7) is of one platform, and refuses to be told.
+    platform = [f"--target={_BIOS}"] if "--target" in root.run([program, "--help"]).stdout else []
+    root.run([program, *platform, start.disk], env=_QUIET, limits=_LIMITS)
     _make_menu(guest, root, start)
 
 

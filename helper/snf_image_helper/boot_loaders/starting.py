@@ -35,7 +35,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Start:
-    """`boot` is the file system on which /boot is, the root's own unless it is `separate`; `esp` a mount point."""
+    """`boot` is the file system on which /boot is, the root's own unless it is `separate`; `esp` a mount point.
+
+    `partition` is the identity of the root's partition, "" where the root is on none.
+    """
 
     firmware: BootMode
     disk: str
@@ -44,6 +47,7 @@ class Start:
     swap: str | None
     esp: str | None
     kernels: tuple[Kernel, ...]
+    partition: str = ""
 
     @property
     def separate(self) -> bool:
@@ -56,7 +60,9 @@ class Start:
 
     @property
     def root_argument(self) -> str:
-        """For the kernel's command line."""
+        """For the kernel's command line. Only an initial RAM disk can look into file systems for their identity."""
+        if self.partition and not any(kernel.initrd for kernel in self.kernels):
+            return f"root=PARTUUID={self.partition}"
         return f"root=UUID={self.root.uuid}"
 
 
@@ -74,7 +80,8 @@ def start_of(guest: Guest, firmware: BootMode) -> Start:
             "the guest has no kernel in /boot, so no boot loader can start it; install one in the image "
             "(linux-image-amd64, kernel), or let the hypervisor bring it (kernel_path)"
         )
-    return Start(firmware, guest.disk.device, found[root_device], found[boot_device], _swap(guest), esp, kernels)
+    root, boot = found[root_device], found[boot_device]
+    return Start(firmware, guest.disk.device, root, boot, _swap(guest), esp, kernels, _partition(guest, root_device))
 
 
 def kernels_in(guest: Guest) -> tuple[Kernel, ...]:
@@ -100,6 +107,11 @@ def _is_usable(name: str) -> bool:
 def _age(version: str) -> tuple[tuple[int, str], ...]:
     """A key by which 6.10 comes after 6.9."""
     return tuple((int(part) if part.isdecimal() else -1, part) for part in _NUMBERS.split(version[:_MOST_NAME]))
+
+
+def _partition(guest: Guest, device: str) -> str:
+    places = guest.disk.places()
+    return next((place.partition.uuid for place in places if place.device == device and place.partition), "")
 
 
 def _is_fat(device: str) -> bool:

@@ -44,7 +44,8 @@ def install_boot_loader(guest: Guest, job: Job, report: Reporter) -> None:
     edits.apply()
     with chroot(guest) as root:
         renew(guest, root, start, report, stale=stale)
-        installer.install(guest, root, replace(start, kernels=kernels_in(guest)))
+        start = replace(start, kernels=kernels_in(guest))
+        installer.install(guest, root, start)
     if job.deployment is not None:
         forget_former_disk(edits, start)
     name_root(edits, start)

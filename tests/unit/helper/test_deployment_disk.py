@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from snf_image_helper.boot_loaders.starting import start_of
 from snf_image_helper.deployment.deploy import deploy
 from snf_image_helper.deployment.file_systems import Made, make_file_systems
 from snf_image_helper.deployment.partitioning import divide
@@ -27,6 +28,7 @@ from snf_image_shared.deployment import BootMode, Deployment, Form, Layout, Tabl
 from snf_image_shared.errors import DiskError
 from snf_image_shared.layouts import Role
 from unit.helper.disk_images import MIB, Listener, attached, filled, job, private_mounts, sh
+from unit.helper.guest_trees import guest_in
 
 pytestmark = pytest.mark.root
 
@@ -239,6 +241,20 @@ def test_an_ext4_that_was_just_made_and_its_partition_cannot_grow(tmp_path: Path
                 re.search(r"Block count:\s+(\d+)", text) for text in (before[1], sh("dumpe2fs", "-h", made.device))
             ]
             assert blocks[0] and blocks[1] and blocks[0][1] == blocks[1][1]
+
+
+@pytest.mark.parametrize("table", TableType)
+def test_a_kernel_without_initial_ram_disk_is_told_the_partition_as_blkid_names_it(
+    tmp_path: Path, table: TableType
+) -> None:
+    with empty(tmp_path / "d", 400) as disk:
+        made = make_file_systems(disk, layout := Layout(table, boot=100), divide(disk, layout))
+        with guest_in(tmp_path / "root", {"/boot/vmlinuz-6.1": ""}) as guest:
+            guest.disk = disk
+            guest.mounts |= {"/": made[1].device, "/boot": made[0].device}
+            start = start_of(guest, BootMode.BIOS)
+        named = sh("blkid", "-p", "-o", "value", "-s", "PART_ENTRY_UUID", made[1].device).strip()
+        assert start.root_argument == f"root=PARTUUID={named}"
 
 
 @pytest.mark.image_row(38)

@@ -146,6 +146,44 @@ def test_the_former_root_swap_and_volumes_go_from_every_command_line(
             assert text(guest, path) == after.format(FORGOTTEN)
 
 
+@pytest.mark.parametrize(
+    ("initrds", "partition", "root"),
+    [
+        ((None,), "0badcafe-03", "PARTUUID=0badcafe-03"),
+        (("/boot/initrd.img-6.1", None), "0badcafe-03", f"UUID={ROOT.uuid}"),
+        ((None,), "", f"UUID={ROOT.uuid}"),
+    ],
+)
+def test_a_kernel_without_initial_ram_disk_gets_a_root_that_it_finds_by_itself(
+    tmp_path: Path, initrds: tuple[str | None, ...], partition: str, root: str
+) -> None:
+    kernels = tuple(replace(KERNEL, initrd=initrd) for initrd in initrds)
+    start = replace(START, kernels=kernels, partition=partition)
+    menu = "\tlinux /k root=/dev/vda1 ro\n"
+    files = {"/boot/grub/grub.cfg": menu, "/etc/default/grub": 'GRUB_CMDLINE_LINUX="root=/dev/sda3 quiet"\n'}
+    with guest_in(tmp_path / "root", files) as guest:
+        edits = Edits(guest)
+        forget_former_disk(edits, start)
+        name_root(edits, start)
+        edits.apply()
+        assert text(guest, "/boot/grub/grub.cfg") == f"\tlinux /k root={root} ro\n"
+        assert text(guest, "/etc/default/grub") == f'GRUB_CMDLINE_LINUX="root={root} quiet"\n'
+
+
+def test_a_guest_of_ubuntu_that_names_its_roots_partition_names_the_new_one(tmp_path: Path) -> None:
+    settings, menu = "/etc/default/grub.d/40-force-partuuid.cfg", "/boot/grub/grub.cfg"
+    files = {
+        settings: f"# old\nGRUB_FORCE_PARTUUID={OLD}\n",
+        menu: f"\tlinux /k root=PARTUUID=0badcafe-03 ro\n\tlinux /k root=PARTUUID={OLD} ro\n",
+    }
+    with guest_in(tmp_path / "root", files) as guest:
+        edits = Edits(guest)
+        forget_former_disk(edits, replace(START, partition="0badcafe-03"))
+        edits.apply()
+        assert text(guest, settings) == "# old\nGRUB_FORCE_PARTUUID=0badcafe-03\n"
+        assert text(guest, menu) == f"\tlinux /k root=PARTUUID=0badcafe-03 ro\n\tlinux /k root=UUID={ROOT.uuid} ro\n"
+
+
 def test_without_swap_nothing_is_resumed_from(tmp_path: Path) -> None:
     files = {
         "/etc/kernel/cmdline": f"root=/dev/sda1 resume=UUID={OLD} resume_offset=77 quiet\n",
@@ -244,14 +282,22 @@ def test_grub_for_a_bios_goes_to_the_disk_and_its_menu_to_the_place_of_its_famil
     room: tuple[Guest, Chroot], prefix: str, place: str
 ) -> None:
     guest, root = room
-    program(guest, f"/usr/sbin/{prefix}-install", "")
+    program(guest, f"/usr/sbin/{prefix}-install", '[ "$1" != --help ] || echo " --target=TARGET  "')
     program(guest, f"/usr/sbin/{prefix}-mkconfig", 'echo "menuentry x" >"$2"')
     install_bios(guest, root, START)
-    assert text(guest, "/calls").split("\n") == [
+    assert text(guest, "/calls").split("\n")[1:] == [
         f"/usr/sbin/{prefix}-install --target=i386-pc /dev/vda",
         f"/usr/sbin/{prefix}-mkconfig -o {place}/grub.cfg",
         "",
     ]
+
+
+def test_grub_of_debian_7_is_not_told_the_only_platform_that_it_has(room: tuple[Guest, Chroot]) -> None:
+    guest, root = room
+    program(guest, "/usr/sbin/grub-install", 'case "$*" in *--target*) exit 1 ;; esac')
+    program(guest, "/usr/sbin/grub-mkconfig", 'echo "menuentry x" >"$2"')
+    install_bios(guest, root, START)
+    assert text(guest, "/calls").split("\n")[1] == "/usr/sbin/grub-install /dev/vda"
 
 
 @pytest.mark.parametrize(
