@@ -8,7 +8,6 @@ As ever, rename sends no progress messages and starts no PROGRESS_MONITOR: the l
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,9 +22,9 @@ from snf_image_host.parameters.hostnames import instance_name
 from snf_image_host.parameters.osparams import os_parameters
 from snf_image_host.progress import Progress
 from snf_image_host.vm.floppy import config_floppy, device_for
-from snf_image_host.vm.qemu import disk_serial
+from snf_image_host.vm.jobs import job_without_image
 from snf_image_shared.errors import HelperError, RequestError
-from snf_image_shared.job import JOB_FILE, JOB_VERSION, Action, Job
+from snf_image_shared.job import JOB_FILE, Action, Job
 from snf_image_shared.properties import Properties, merge, parse_properties
 from snf_image_shared.report import NOT_RENAMED
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from snf_image_host.vm.hook_orders import HookOrder
 
 _EXCLUSIONS = ("EXCLUDE_ALL_TASKS", "EXCLUDE_MOUNTED_TASKS", "EXCLUDE_TASK_ASSIGNHOSTNAME")
-_SEED = 64  # bytes of the host's randomness for the helper
 
 
 def rename(env: Mapping[str, str], root: Path) -> None:
@@ -103,17 +101,11 @@ class RenameRequest:
 
     def job(self, settings: Settings) -> Job:
         """What the helper is told: the first disk alone, for no other is mounted."""
-        return Job(
-            version=JOB_VERSION,
-            instance=self.new,
+        return replace(
+            job_without_image(Action.RENAME, self.new, settings),
             hostname=self.new,
-            image_format="",
-            disks=(disk_serial(0),),
-            action=Action.RENAME,
             old_hostname=self.old,
             properties=self.properties.values,
-            seed=secrets.token_hex(_SEED),
-            debug=settings.helper_debug,
         )
 
 

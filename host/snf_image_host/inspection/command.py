@@ -31,6 +31,7 @@ from snf_image_host.images.sources import Source
 from snf_image_host.inspection.document import InspectedImage, Inspection, read_findings
 from snf_image_host.inspection.job import Hardware, inspection_job, request_for
 from snf_image_host.inspection.table import lines
+from snf_image_host.operator_log import log_of
 from snf_image_host.parameters.config_url import read_document
 from snf_image_host.progress import Progress, printable
 from snf_image_host.vm.deadlines import FAILED
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace, root: Path) -> None:
     if os.geteuid() != 0:
         raise ConfigurationError("the helper VM's jail can only be made by root: run snf-image-inspect as root")
     settings, request = asked(options, Settings.load(options.variant, root))
-    with Progress.start("", None, log=sys.stderr if options.verbose else _Warnings()) as progress:
+    with Progress.start("", None, log=log_of(verbose=options.verbose)) as progress:
         for warning in settings.warnings:
             progress.warning(warning)
         found = inspected(request.image, inspection_job(request, settings), settings, progress)
@@ -198,17 +199,6 @@ def _judge(found: Inspection, name: str) -> None:
         raise ImageError(f"nothing was recognised in {name}: is img_format {found.image.format} right?")
     if disk.plan and disk.plan.refusal:
         raise HelperError(f"a deployment would fail: {disk.plan.refusal}")
-
-
-class _Warnings(io.StringIO):
-    """A log of which only the warnings are seen."""
-
-    def write(self, text: str) -> int:
-        """As io.StringIO says; whole lines come, as Progress writes them."""
-        for line in text.splitlines(keepends=True):
-            if line.startswith("[WARNING] "):
-                sys.stderr.write(line)
-        return len(text)
 
 
 def _say(text: Iterable[str]) -> None:

@@ -7,11 +7,10 @@ whole, as an image in the same archive, and so is every disk of data, and every 
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from snf_image_host.configuration.settings import Settings
@@ -24,19 +23,18 @@ from snf_image_host.instance_image.environment import check_environment
 from snf_image_host.instance_image.mapping import settings_for
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.progress import Progress
-from snf_image_host.tools.overlay import overlaid
 from snf_image_host.transfer import announce, check_open, descriptor, send_disk, write_all
+from snf_image_host.vm.deadlines import SLOWEST
 from snf_image_host.vm.floppy import config_floppy
 from snf_image_host.vm.helper_vm import HelperVM, Payload
-from snf_image_host.vm.qemu import disk_serial
+from snf_image_host.vm.jobs import job_without_image
+from snf_image_host.vm.overlaid_disks import overlaid
 from snf_image_host.vm.stream_port import Stream
 from snf_image_shared import exchange
 from snf_image_shared.errors import HelperError
 from snf_image_shared.exchange import DISK_IMAGE, LENGTH_LINE, NO_DUMPS, Member
-from snf_image_shared.job import JOB_FILE, JOB_VERSION, Action, Archive, Job
+from snf_image_shared.job import JOB_FILE, Action, Archive
 
-_SEED = 64  # bytes of the host's randomness for the helper
-_SLOWEST = 1 << 20  # bytes of a disk that a helper VM dumps in a second at least, also one that is emulated
 _PASSES = 2  # over the disk: a dump's length is told before it
 
 
@@ -120,7 +118,8 @@ def _export_dumps(
 ) -> None:
     """Send what the helper makes of the guest, if it makes anything of it."""
     way_out.limit = 2 * disk.size + (1 << 20)
-    files = {JOB_FILE: _job(env, settings).dump()}
+    job = job_without_image(Action.EXPORT, env["INSTANCE_NAME"], settings)
+    files = {JOB_FILE: replace(job, archive=Archive.EXCHANGE).dump()}
     with (
         HelperVM.ready(settings) as helper_vm,
         config_floppy(files, helper_vm.config_device) as floppy,
@@ -128,23 +127,9 @@ def _export_dumps(
         overlaid(disk) if isinstance(disk, Source) else nullcontext(disk) as attached,
     ):
         stream = Stream(sink=way_out.take)
-        patience = _PASSES * disk.size / _SLOWEST
+        patience = _PASSES * disk.size / SLOWEST
         payload = Payload((attached,), floppy, None, known_hypervisor(env), stream=stream, patience=patience)
         helper_vm.run(payload, progress)
         if stream.failures:
             raise stream.failures[0]
     way_out.check_whole()
-
-
-def _job(env: Mapping[str, str], settings: Settings) -> Job:
-    return Job(
-        version=JOB_VERSION,
-        instance=env["INSTANCE_NAME"],
-        hostname=env["INSTANCE_NAME"],
-        image_format="",
-        disks=(disk_serial(0),),
-        action=Action.EXPORT,
-        archive=Archive.EXCHANGE,
-        seed=secrets.token_hex(_SEED),
-        debug=settings.helper_debug,
-    )

@@ -34,6 +34,7 @@ from snf_image_host.parameters.osparams import os_parameters
 from snf_image_host.progress import Progress
 from snf_image_host.transfer import descriptor, drain
 from snf_image_host.transfer import import_ as import_bytes
+from snf_image_host.vm.deadlines import SLOWEST
 from snf_image_host.vm.floppy import config_floppy, device_for
 from snf_image_host.vm.helper_vm import HelperVM, Payload
 from snf_image_host.vm.jobs import job_for
@@ -45,7 +46,6 @@ from snf_image_shared.job import JOB_FILE, Action, Job
 from snf_image_shared.layouts import partitions
 
 _NO_IMAGE = {"IMG_ID": "null", "IMG_FORMAT": "diskdump"}
-_SLOWEST = 1 << 20  # bytes of a disk that a helper VM restores in a second at least, also one that is emulated
 
 
 def import_disk(env: Mapping[str, str], root: Path) -> None:
@@ -168,7 +168,7 @@ class _Import:
                 orders.request.hypervisor,
                 inputs=orders.drives,
                 stream=filled.stream,
-                patience=orders.patience + filled.disk.size / _SLOWEST,
+                patience=orders.patience + filled.disk.size / SLOWEST,
             )
             helper_vm.run(payload, self.progress)
         if filled.stream and filled.stream.failures:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.instance_image.settings import ImageSettings
+from snf_image_host.operator_log import log_of
 from snf_image_host.progress import Progress
 from snf_image_host.tools.capturing import Capture, Kind, capture
 from snf_image_host.tools.clusters import ClusterInstance, active_disks, find_instance, on_node
 from snf_image_host.tools.compressors import Compression
-from snf_image_host.tools.logs import log_of
 from snf_image_host.tools.new_images import check_name
 from snf_image_shared.errors import ConfigurationError, RequestError
 from snf_image_shared.process import Limits

@@ -18,9 +18,9 @@ from snf_image_host.tools.disk_images import write_qcow2, write_raw, write_raw_c
 from snf_image_host.tools.facts import Facts, read_captured, used_bytes
 from snf_image_host.tools.looking import Looking
 from snf_image_host.tools.new_images import ImageDirectory, NewImage, check_room, image_directory
-from snf_image_host.tools.overlay import overlaid
 from snf_image_host.tools.subject import idle_disk
 from snf_image_host.vm.helper_vm import HelperVM
+from snf_image_host.vm.overlaid_disks import overlaid
 from snf_image_host.vm.stream_port import Stream
 from snf_image_shared.captured import Captured
 from snf_image_shared.errors import HelperError, RequestError

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,14 +13,13 @@ from snf_image_host.vm.deadlines import FAILED
 from snf_image_host.vm.drives import Attachable
 from snf_image_host.vm.floppy import config_floppy
 from snf_image_host.vm.helper_vm import HelperVM, Payload
-from snf_image_host.vm.qemu import disk_serial
+from snf_image_host.vm.jobs import job_without_image
 from snf_image_host.vm.stream_port import Stream
 from snf_image_shared.errors import HelperError
 from snf_image_shared.findings import Findings
-from snf_image_shared.job import JOB_FILE, JOB_VERSION, Action, Job
+from snf_image_shared.job import JOB_FILE, Action, Job
 
 FOREVER = 10 * 365 * 86400.0  # seconds
-_SEED = 64  # bytes of the host's randomness for the helper
 _VERBOSE = "(-v shows the helper VM's console)"
 
 
@@ -39,16 +37,7 @@ class Looking:
 
     def job(self, action: Action, disks: int = 1, name: str = "instance") -> Job:
         """A job for so many disks, of an instance that is called so."""
-        return Job(
-            version=JOB_VERSION,
-            instance=name,
-            hostname="",
-            image_format="",
-            disks=tuple(disk_serial(index) for index in range(disks)),
-            action=action,
-            seed=secrets.token_hex(_SEED),
-            debug=self.settings.helper_debug,
-        )
+        return job_without_image(action, name, self.settings, disks)
 
     def run(self, job: Job, disks: Sequence[Attachable], stream: Stream | None = None) -> str:
         """What the helper has found, when all is done. With a stream there is no deadline once it has booted.

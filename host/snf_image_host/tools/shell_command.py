@@ -16,9 +16,9 @@ from pathlib import Path
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.disks.instance_disks import MAX_DISKS, InstanceDisk
 from snf_image_host.disks.storage import open_for_writing
+from snf_image_host.operator_log import log_of
 from snf_image_host.progress import Progress
 from snf_image_host.tools.clusters import ClusterInstance, active_disks, find_instance, on_node
-from snf_image_host.tools.logs import log_of
 from snf_image_host.tools.looking import Looking
 from snf_image_host.tools.subject import idle_disk
 from snf_image_host.tools.terminal import joined, terminal_of

@@ -13,6 +13,7 @@ FAILED = "Image customization failed."
 LATE = f"{FAILED} Did not finish on time."
 BOOT_DEADLINE = {Accelerator.KVM: 20.0, Accelerator.TCG: 120.0}  # seconds to the first byte on the report port
 SOFT_DEADLINE = {Accelerator.KVM: 120.0, Accelerator.TCG: 900.0}  # seconds for the whole run
+SLOWEST = 1 << 20  # bytes a second that a helper VM unpacks, dumps or restores at least, also one that is emulated
 _TICK = 0.5  # seconds between two looks at a stream
 
 

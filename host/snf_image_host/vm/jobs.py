@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a request to the job that the helper gets for it."""
+"""The job that the helper gets: for a request, or for a disk that no image comes to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
 from snf_image_host.images.prologue import dump_properties
 from snf_image_host.vm.qemu import disk_serial
-from snf_image_shared.job import JOB_VERSION, Job
+from snf_image_shared.job import JOB_VERSION, Action, Job
 from snf_image_shared.properties import parse_properties
 
 _SEED = 64  # bytes of the host's randomness for the helper
@@ -38,5 +38,19 @@ def job_for(
         environment=request.guest_environment,
         seed=secrets.token_hex(_SEED),
         cloud_init_debug=settings.cloud_init_debug,
+        debug=settings.helper_debug,
+    )
+
+
+def job_without_image(action: Action, instance: str, settings: Settings, disks: int = 1) -> Job:
+    """What the helper is told of so many disks as they are. Pure but for the seed."""
+    return Job(
+        version=JOB_VERSION,
+        instance=instance,
+        hostname="",
+        image_format="",
+        disks=tuple(disk_serial(index) for index in range(disks)),
+        action=action,
+        seed=secrets.token_hex(_SEED),
         debug=settings.helper_debug,
     )

@@ -12,14 +12,13 @@ from snf_image_host.ganeti import Request
 from snf_image_host.images.archives import open_archive
 from snf_image_host.parameters.layout import layout_from
 from snf_image_host.progress import Progress
+from snf_image_host.vm.deadlines import SLOWEST
 from snf_image_host.vm.drives import Drive
 from snf_image_host.vm.hook_orders import cloud_config, hook_order, hooks_input, overlay_input, sends_name
 from snf_image_host.vm.inputs import Inputs
 from snf_image_shared.deployment import CloudConfig, Deployment, Form, Hooks, Input
 from snf_image_shared.job import Job
 from snf_image_shared.layouts import partitions
-
-_SLOWEST = 1 << 20  # bytes a second that a helper VM unpacks at least, also one that is emulated
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Orders:
     @property
     def patience(self) -> float:
         """Seconds that reading all of it may take, and the hooks."""
-        return self.inputs.size / _SLOWEST + (len(self.hooks.names) * self.hooks.timeout if self.hooks else 0.0)
+        return self.inputs.size / SLOWEST + (len(self.hooks.names) * self.hooks.timeout if self.hooks else 0.0)
 
     def added_to(self, job: Job, size: int) -> Job:
         """The job with all this in it, for a disk of `size` bytes. Raises RequestError, or DiskError: too small."""

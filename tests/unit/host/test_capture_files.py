@@ -17,8 +17,8 @@ from snf_image_host.images.sidecars import ChecksumList
 from snf_image_host.tools.compressors import Compression, Writer
 from snf_image_host.tools.disk_images import write_qcow2, write_raw, write_raw_compressed
 from snf_image_host.tools.new_images import ImageDirectory, NewImage, check_name, check_room, image_directory
-from snf_image_host.tools.overlay import LARGEST, overlaid
 from snf_image_host.tools.subject import idle_disk
+from snf_image_host.vm.overlaid_disks import LARGEST, overlaid
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError
 
 MIB = 1 << 20

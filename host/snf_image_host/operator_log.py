@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What an operator sees of a run's log."""
+"""What an operator sees of the log of a command's run."""
 
 from __future__ import annotations
 
