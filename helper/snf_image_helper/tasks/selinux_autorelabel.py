@@ -2,8 +2,8 @@
 """SELinuxAutorelabel: label what was changed, as the guest's own policy has it; /.autorelabel only where that fails.
 
 The flag costs the guest a boot in which it labels everything and starts again. It is left where nobody knows what was
-changed (a program of the tenant ran), where the policy cannot be read, and in Red Hat's family where nothing says
-whether SELinux is used.
+changed (a program of the tenant ran), where all files are new (unpacked from an archive, which often has no labels),
+where the policy cannot be read, and in Red Hat's family where nothing says whether SELinux is used.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ def selinux_autorelabel(guest: Guest, job: Job, report: Reporter) -> None:
         return
     if guest.programs_ran:
         print("A tenant's program may have changed any file: the guest labels all of them when it boots", flush=True)
+        _leave_flag(guest)
+    elif job.deployment:
+        print("All files come from an archive: the guest labels them when it boots", flush=True)
         _leave_flag(guest)
     elif count:
         print(f"{count} changed files and directories have the labels of the guest's policy {policy.name}", flush=True)

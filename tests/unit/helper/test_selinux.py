@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snf_image_helper.guest import Guest
 from snf_image_helper.tasks.selinux_autorelabel import TASK
+from snf_image_shared.deployment import Deployment, Form, Layout
 from unit.helper.disk_images import ext4
 from unit.helper.guest_tools import GuestTools
-from unit.helper.guest_trees import guest_in, perform, put, text
+from unit.helper.guest_trees import JOB, guest_in, perform, put, text
 from unit.helper.selinux_policy import CONTEXTS, SELinuxPolicy, label
 
 pytestmark = pytest.mark.root
@@ -148,6 +150,13 @@ def test_a_tenants_program_may_have_changed_anything(root: Path) -> None:
         guest.programs_ran = True
         perform(TASK, guest)
         assert label(root / "etc/hostname") == "system_u:object_r:etc_t:s0"
+        assert guest.exists(FLAG)
+
+
+def test_all_files_of_an_archive_are_labelled_by_the_guest(root: Path) -> None:
+    job = replace(JOB, deployment=Deployment(Form.TARBALL, Layout(has_loader=False)))
+    with guest_in(root, SELINUX) as guest:
+        perform(TASK, guest, job)
         assert guest.exists(FLAG)
 
 
