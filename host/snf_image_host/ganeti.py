@@ -151,7 +151,8 @@ def _nics(env: Mapping[str, str], settings: Settings, wanted: Parameters, faults
     nics = faults.variable("NIC_*", lambda: nics_from_environment(env, settings), None)
     if nics is None:
         return ()
-    cards = with_instance_network(nics, env.get("INSTANCE_NAME", ""), settings.networks_dir)
+    networks = settings.networks_dir
+    cards = with_instance_network(nics, env.get("INSTANCE_NAME", ""), networks) if networks else nics
     return faults.parameter("network", lambda: configured(cards, wanted.network), cards)
 
 

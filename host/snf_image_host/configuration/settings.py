@@ -248,7 +248,7 @@ class Settings(BaseModel):
         description="What an only NIC gets that Ganeti knows no address for: dhcp, dhcpv6, slaac, slaac_dhcp, "
         'dhcp+dhcpv6, dhcp+slaac, dhcp+slaac_dhcp, or "" for nothing.',
     )
-    networks_dir: Directory = Field(
+    networks_dir: Directory | None = Field(
         default=Path("/etc/ganeti/instance-image/networks"),
         description="Networks as ganeti-instance-image has them: instances/NAME (ADDRESS, SUBNET) makes the first card "
         "static, with subnets/SUBNET (NETMASK, GATEWAY, DNS_DOMAIN, DNS_SEARCH, DNS_SERVERS). Without such a file "

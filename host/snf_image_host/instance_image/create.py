@@ -38,7 +38,13 @@ def create(env: Mapping[str, str], root: Path) -> None:
         if not parameters.get("IMG_ID"):
             parameters["IMG_ID"] = image_id(image)
         hooks = read_hook_set(image.customize_dir, settings.shipped_hooks)
-        settings = settings.model_copy(update={"default_properties": properties_for(image, env, hooks)})
+        settings = settings.model_copy(
+            update={
+                "default_properties": properties_for(image, env, hooks),
+                # An administrator's own hook may have files of other contents there.
+                "networks_dir": image.networks_dir if Switch.INTERFACES in hooks.switches else None,
+            }
+        )
         request = _request(env, (image, hooks), settings, parameters)
         trace(settings, parameters, request, progress)
         if image.nomount:

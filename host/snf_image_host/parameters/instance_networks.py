@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from pathlib import Path
+from types import MappingProxyType
 
 from snf_image_host.configuration.assignments import read_assignments
 from snf_image_host.parameters.faults import shown
@@ -32,7 +33,7 @@ def with_instance_network(nics: tuple[Nic, ...], instance: str, directory: Path)
     if name.startswith(".") or "/" in name:
         raise ConfigurationError(f"{file}: SUBNET: {shown(name)} is no name of a file in {directory / 'subnets'}")
     subnet_file = directory / "subnets" / name
-    subnet = _read(subnet_file)
+    subnet = _read(subnet_file, own)
     if subnet is None:
         raise ConfigurationError(f"{subnet_file}: is missing, and {file} names it; write NETMASK and GATEWAY into it")
     return (_configured(nics[0], (own, file), (subnet, subnet_file)), *nics[1:])
@@ -55,10 +56,13 @@ def _is_name(instance: str) -> bool:
         return False  # a fault of the request, which is told elsewhere
 
 
-def _read(file: Path) -> Mapping[str, str] | None:
-    """The variables of a file that may be missing; the last of several wins, as in a shell."""
+def _read(file: Path, known: Mapping[str, str] = MappingProxyType({})) -> Mapping[str, str] | None:
+    """The variables of a file that may be missing; the last of several wins, as in a shell.
+
+    It may refer to those above in it, and to `known` ones of a file that was read before.
+    """
     try:
-        return {found.name: found.value for found in read_assignments(file)}
+        return {found.name: found.value for found in read_assignments(file, variables=known)}
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -48,11 +48,11 @@ def hooks_input(order: HookOrder, settings: Settings, inputs: Inputs, stack: Exi
     hooks = order.hooks
     if not hooks.programs:
         return None
-    networks = Path(order.found.get("NETWORKS_DIR") or settings.networks_dir)
+    networks = order.found.get("NETWORKS_DIR")
 
     def fill(archive: Archive) -> None:
         archive.add_directory(hooks.directory, _inside(hooks.directory), hooks.programs)
-        for path in network_files(order.instance, networks):
+        for path in network_files(order.instance, Path(networks)) if networks else ():
             archive.add_file(path, _inside(path))
 
     archive = inputs.add("the hooks", stack.enter_context(packed(fill=fill)))
@@ -80,7 +80,7 @@ def hook_settings(request: Request, settings: Settings) -> Mapping[str, str]:
     wishes = Properties(request.properties)
     known = {
         "CUSTOMIZE_DIR": str(request.hooks.directory) if request.hooks else "",
-        "NETWORKS_DIR": str(settings.networks_dir),
+        "NETWORKS_DIR": str(settings.networks_dir or ""),
         "OVERLAYS_DIR": str(request.overlay.parent) if request.overlay else "",
         "OVERLAY": request.overlay.name if request.overlay else "",
         "FILESYSTEM": wishes.text("FILESYSTEM") or "ext4",

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,23 @@ def qcow2(path: Path, content: bytes) -> None:
     raw.write_bytes(content)
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)], check=True)
     raw.unlink()
+
+
+@pytest.mark.root
+@pytest.mark.image_row(40, 99)
+def test_files_of_networks_are_not_read_for_who_has_not_switched_on_the_hook_interfaces(
+    node: Provider, instance: Instance
+) -> None:
+    node.configure("default", IMAGE_NAME="win", ARCH="x86_64", IMAGE_TYPE="raw", NOMOUNT="yes")
+    put(node, "win-x86_64.raw")
+    file = node.root / "etc/ganeti/instance-image/networks/instances" / instance.name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("ADDRESS=192.0.2.7/24\nADDRESS6=2001:db8::7\n")
+    try:
+        outcome = node.run(replace(instance, nics=({"MAC": "aa:00:00:12:34:56"},)))
+    finally:
+        file.unlink()
+    assert outcome.code == 0, outcome.log
 
 
 @pytest.mark.root
@@ -132,6 +150,38 @@ def test_cdinstall_leaves_all_disks_alone_whether_there_is_an_image_or_not(
     outcome = node.run(instance, **env)
     assert (outcome.code, "[INFO] CDINSTALL: the disks are left as they are.\n" in outcome.log) == (0, True)
     assert [disk.read_bytes() == OLD for disk in instance.disks] == [True, True]
+
+
+@pytest.mark.root
+@pytest.mark.image_row(68)
+@pytest.mark.parametrize("mode", ["NOMOUNT", "CDINSTALL"])
+def test_no_hook_runs_where_no_guest_is_looked_at(
+    node: Provider, instance: Instance, tmp_path: Path, mode: str
+) -> None:
+    hook = tmp_path / "hooks/50-mark"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\necho 50-mark runs; touch {tmp_path}/mark\n")
+    hook.chmod(0o755)
+    settings = {"IMAGE_NAME": "win", "ARCH": "x86_64", "IMAGE_TYPE": "raw", "CUSTOMIZE_DIR": str(hook.parent)}
+    node.configure("default", **settings, **{mode: "yes"})
+    put(node, "win-x86_64.raw")
+    outcome = node.run(instance)
+    assert outcome.code == 0, outcome.log
+    assert "customization VM" not in outcome.log
+    assert "50-mark" not in outcome.log
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.image_row(5)
+@pytest.mark.parametrize(
+    ("name", "value"), [("SWAP", "perhaps"), ("FDISK", "cfdisk"), ("IMAGE_TYPE", "iso"), ("FILESYSTEM", "ntfs")]
+)
+def test_a_setting_that_cannot_be_leaves_the_disks_alone(
+    node: Provider, instance: Instance, name: str, value: str
+) -> None:
+    node.configure("default", **{"IMAGE_NAME": "deb", name: value})
+    outcome = refused(node, instance)
+    assert (outcome.code, f"{name}: " in outcome.last_line, value in outcome.last_line) == (3, True, True)
 
 
 @pytest.mark.image_row(20)
@@ -328,7 +378,7 @@ def test_what_the_server_has_not_is_no_image_and_is_not_kept(node: Provider, ins
 
 
 @pytest.mark.root
-@pytest.mark.image_row(89)
+@pytest.mark.image_row(40, 89)
 def test_image_cleanup_keeps_nothing(node: Provider, instance: Instance) -> None:
     with http_server({"/images/deb%2013-x86.raw": Document(IMAGE)}) as server:
         from_url(node, server, IMAGE_VERIFY="no", IMAGE_CLEANUP="yes")

@@ -63,6 +63,14 @@ def test_the_domain_is_searched_where_no_others_are_given(tmp_path: Path) -> Non
     assert (first.nameservers, first.search) == (("2001:db8::53",), ("example.com",))
 
 
+@pytest.mark.image_row(99)
+def test_a_file_may_refer_to_what_stands_above_in_it_and_a_subnet_to_the_instance(tmp_path: Path) -> None:
+    own = 'NET=192.0.2\nADDRESS="$NET.7"\nSUBNET=prod\n'
+    subnet = 'NETMASK=255.255.255.0\nGATEWAY=${NET}.1\nDNS_DOMAIN=example.com\nDNS_SEARCH="shop.$DNS_DOMAIN"\n'
+    (first, _) = with_instance_network(NICS, INSTANCE, files(tmp_path, own=own, subnet=subnet))
+    assert (first.address4, first.gateway4, first.search) == ("192.0.2.7/24", "192.0.2.1", ("shop.example.com",))
+
+
 def test_nothing_in_the_files_is_executed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="would run or expand"):
         with_instance_network(NICS, INSTANCE, files(tmp_path, own=f'ADDRESS="$(touch {tmp_path}/x)"\nSUBNET=prod\n'))
