@@ -149,9 +149,9 @@ def read_hook_set(directory: Path, shipped: Shipped = Shipped.TASKS) -> HookSet:
 
 
 def runnable(directory: Path) -> tuple[str, ...]:
-    """What run-parts(8) runs in a directory, in its order: that of the C locale. Raises OSError, ConfigurationError.
+    """What run-parts(8) runs in a directory, in its order: that of the C locale. Raises OSError.
 
-    A link counts as what it leads to.
+    A link counts as what it leads to, and one that leads nowhere as nothing.
     """
     names = sorted(path.name for path in directory.iterdir() if _NAME.fullmatch(path.name))
     return tuple(name for name in names if _is_program(directory / name))
@@ -170,8 +170,8 @@ def overlay_directory(overlays: Path, name: str) -> Path:
 def _is_program(path: Path) -> bool:
     try:
         found = path.stat()
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"{path}: this link leads nowhere; correct or remove it") from error
+    except FileNotFoundError:
+        return False
     return stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
 
 
