@@ -20,7 +20,7 @@ from snf_image_host.images.vouchers import policy_for
 from snf_image_host.instance_image.names import FORMATS
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.parameters.layout import numbered_as_instance_image
-from snf_image_shared.errors import RequestError
+from snf_image_shared.errors import ConfigurationError, RequestError
 
 _UNLIMITED = 1 << 30  # MiB, the most that CACHE_SIZE may say
 _GROWING = ("FixPartitionTable", "FilesystemResizeUnmounted", "FilesystemResizeMounted", "FilesystemResizeAfterUmount")
@@ -64,7 +64,7 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
 
 
 def properties_for(image: ImageSettings, env: Mapping[str, str], hooks: HookSet) -> str:
-    """DEFAULT_PROPERTIES for the instance in `env`, a JSON object. Raises RequestError."""
+    """DEFAULT_PROPERTIES for the instance in `env`, a JSON object. Raises as layout_properties()."""
     found = {"UNKNOWN_GUEST": "deliver", "IDENTITY_RESET": "none"}
     if image.image_type.is_archive:
         found |= layout_properties(image, env)
@@ -97,8 +97,8 @@ def kept_off(image: ImageSettings, hooks: HookSet, parameters: Mapping[str, str]
 
 
 def layout_properties(image: ImageSettings, env: Mapping[str, str]) -> dict[str, str]:
-    """What layout_from() wants, for the instance in `env`. Raises RequestError."""
-    swap = (image.swap_size or _memory(env)) if image.swap else 0
+    """What layout_from() wants, for the instance in `env`. Raises RequestError, ConfigurationError."""
+    swap = _swap_size(image, env) if image.swap else 0
     layout = {
         "FILESYSTEM": image.filesystem,
         "FILESYSTEM_FEATURES": as_written(image.filesystem_features),
@@ -107,6 +107,12 @@ def layout_properties(image: ImageSettings, env: Mapping[str, str]) -> dict[str,
         "BOOT_MODE": as_written(image.boot_mode),
     }
     return {name: value for name, value in layout.items() if value}
+
+
+def _swap_size(image: ImageSettings, env: Mapping[str, str]) -> int:
+    if image.swap_size == 0:
+        raise ConfigurationError("SWAP_SIZE: 0 MiB are no swap partition; set SWAP=no, or a size")
+    return image.swap_size or _memory(env)
 
 
 def _memory(env: Mapping[str, str]) -> int:

@@ -111,7 +111,7 @@ class ImageSettings(BaseModel):
     )
     swap: Flag = Field(default=True, description="yes: a swap partition (tarball and dump).")
     swap_size: int | None = Field(
-        default=None, ge=1, le=_LARGEST, description="Its size in MiB. Empty: as much as the instance has memory."
+        default=None, ge=0, le=_LARGEST, description="Its size in MiB. Empty: as much as the instance has memory."
     )
     boot_size: int = Field(
         default=100, ge=1, le=_LARGEST, description="MiB of /boot; there is none where the hypervisor brings a kernel."

@@ -15,7 +15,7 @@ from snf_image_host.images.names import WantedImage
 from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
 from snf_image_host.instance_image.names import boot_image, image_id
 from snf_image_host.instance_image.settings import ImageSettings
-from snf_image_shared.errors import ImageError, RequestError
+from snf_image_shared.errors import ConfigurationError, ImageError, RequestError
 
 DEFAULTS = "etc/default/ganeti-instance-image"
 KVM = {"INSTANCE_BE_maxmem": "768", "INSTANCE_HV_kernel_path": "", "INSTANCE_HV_serial_console": "False"}
@@ -40,6 +40,12 @@ def switched_on(root: Path, *names: str) -> HookSet:
     return read_hook_set(root)
 
 
+@pytest.mark.image_row(32)
+def test_no_size_for_a_swap_partition_that_is_wanted_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"SWAP_SIZE: 0 MiB.*set SWAP=no"):
+        properties(tmp_path, "SWAP_SIZE=0")
+
+
 @pytest.mark.image_row(26, 27, 31)
 @pytest.mark.parametrize(
     ("text", "env", "boot", "swap"),
@@ -49,6 +55,7 @@ def switched_on(root: Path, *names: str) -> HookSet:
         ("", {"INSTANCE_HV_kernel_path": "/boot/vmlinuz"}, "0", "768"),
         ("SWAP=no", {"INSTANCE_HV_kernel_path": "/bin/false"}, "0", "0"),
         ("SWAP_SIZE=512", {}, "100", "512"),
+        ("SWAP=no\nSWAP_SIZE=0", {}, "100", "0"),
         ("", {"INSTANCE_BE_memory": "640"}, "100", "640"),
         ("KERNEL_PATH=/boot/mine", {}, "0", "768"),
     ],
