@@ -18,7 +18,7 @@ from snf_image_host.tools.disk_images import write_qcow2, write_raw, write_raw_c
 from snf_image_host.tools.facts import Facts, read_captured, used_bytes
 from snf_image_host.tools.looking import Looking
 from snf_image_host.tools.new_images import ImageDirectory, NewImage, check_room, image_directory
-from snf_image_host.tools.subject import idle_disk
+from snf_image_host.tools.subject import check_idle, idle_disk
 from snf_image_host.vm.helper_vm import HelperVM
 from snf_image_host.vm.overlaid_disks import overlaid
 from snf_image_host.vm.stream_port import Stream
@@ -110,6 +110,8 @@ def capture(asked: Capture, paths: Sequence[Path], settings: Settings, progress:
             images, captured = work.archives(disks[0])
         for image in images:
             image.complete()
+        for disk in disks:
+            check_idle(disk)  # somebody may have started the instance meanwhile
         asked.check()
         facts = Facts(asked.kind, asked.kind.img_format, asked.compression, asked.kernel_path, findings, captured)
         directory.publish(images, facts.document(images))

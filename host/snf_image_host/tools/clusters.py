@@ -140,8 +140,9 @@ def on_node(node: str, command: Sequence[str], *, terminal: bool = False) -> lis
         "UserKnownHostsFile": "/dev/null",
         "CheckHostIP": "no",
         "EscapeChar": "none",
+        "LogLevel": "ERROR",  # why it cannot connect, and no more
     }
-    words = ["ssh", "-q", "-t" if terminal else "-T", "-l", "root"]
+    words = ["ssh", "-t" if terminal else "-T", "-l", "root"]
     words += [f"-o{name}={value}" for name, value in options.items()]
     return [*words, "--", node, shlex.join(command)]
 

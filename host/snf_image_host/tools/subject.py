@@ -23,11 +23,16 @@ def idle_disk(path: Path) -> Iterator[Source]:
     with open_device(path) as disk:
         if not disk.size:
             raise DiskError(f"{disk.name} has a size of 0 bytes; activate the instance's disks")
-        if stat.S_ISBLK(os.fstat(disk.fd).st_mode):
-            _check_not_held(disk)
-        if kernel.is_range_locked(disk.fd):
-            raise DiskError(f"{disk.name} is locked by another program, probably a running QEMU: {_CURE}")
+        check_idle(disk)
         yield disk
+
+
+def check_idle(disk: Source) -> None:
+    """Raise DiskError if somebody has it in use by now."""
+    if stat.S_ISBLK(os.fstat(disk.fd).st_mode):
+        _check_not_held(disk)
+    if kernel.is_range_locked(disk.fd):
+        raise DiskError(f"{disk.name} is locked by another program, probably a running QEMU: {_CURE}")
 
 
 def _check_not_held(disk: Source) -> None:

@@ -17,7 +17,7 @@ from snf_image_host.images.sidecars import ChecksumList
 from snf_image_host.tools.compressors import Compression, Writer
 from snf_image_host.tools.disk_images import write_qcow2, write_raw, write_raw_compressed
 from snf_image_host.tools.new_images import ImageDirectory, NewImage, check_name, check_room, image_directory
-from snf_image_host.tools.subject import idle_disk
+from snf_image_host.tools.subject import check_idle, idle_disk
 from snf_image_host.vm.overlaid_disks import LARGEST, overlaid
 from snf_image_shared.errors import ConfigurationError, DiskError, ImageError, RequestError
 
@@ -163,6 +163,17 @@ def test_a_disk_that_a_running_qemu_has_is_refused(disk: Path) -> None:
             pass
     with idle_disk(disk) as source:
         assert source.size == len(CONTENT)
+        check_idle(source)
+
+
+def test_a_disk_that_comes_into_use_during_the_work_is_noticed(disk: Path) -> None:
+    import fcntl  # noqa: PLC0415 - for this alone
+    import struct  # noqa: PLC0415
+
+    with idle_disk(disk) as source, disk.open("rb") as held:
+        fcntl.fcntl(held, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0))
+        with pytest.raises(DiskError, match="running QEMU: stop the instance first"):
+            check_idle(source)
 
 
 def test_an_overlay_is_an_empty_image_of_the_disks_size_that_cannot_outgrow_its_limit(disk: Path) -> None:
