@@ -20,6 +20,7 @@ from snf_image_shared.shell import LARGEST, Frame, Terminal, Unpacker, packed, p
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 _HIGHEST = 255
+_NOWHERE = -1  # no descriptor has this number
 _STRANGE = "the helper VM sent what is no frame of a shell's; run it again with -v to see its console"
 
 
@@ -58,6 +59,11 @@ class Operator:
             view = memoryview(frame)
             while view:
                 view = view[os.write(self._to_vm, view) :]
+
+    def leave(self) -> None:
+        """Nothing is sent from now on: the descriptor's number may soon be another file's."""
+        with self._lock:
+            self._to_vm = _NOWHERE
 
     def send_size(self) -> None:
         """Tell of the window's size."""
@@ -108,8 +114,9 @@ def joined(terminal: Terminal | None) -> Iterator[tuple[Operator, Stream]]:
         with _restored(operator) if terminal else nullcontext():
             yield operator, Stream(source=from_operator, sink=operator.take)
     finally:
+        os.close(from_operator)  # first: a thread that waits for room in the pipe finds nobody there any more
+        operator.leave()
         os.close(to_vm)
-        os.close(from_operator)
 
 
 @contextmanager

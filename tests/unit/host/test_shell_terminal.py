@@ -76,3 +76,12 @@ def test_a_reader_that_has_gone_ends_the_command_and_nothing_fails(pipe: tuple[i
     os.close(write)
     assert done.returncode == 5
     assert list(Unpacker().feed(os.read(pipe[0], 100))) == [(Frame.HANG_UP, b""), (Frame.GOODBYE, b"")]
+
+
+def test_what_is_typed_after_the_end_goes_into_no_other_file(pipe: tuple[int, int]) -> None:
+    operator = Operator(None, pipe[1])
+    operator.leave()
+    operator.send(packed(Frame.INPUT, b"typed too late"))
+    os.set_blocking(pipe[0], False)
+    with pytest.raises(BlockingIOError):
+        os.read(pipe[0], 1)
