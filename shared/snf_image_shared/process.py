@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -107,7 +108,8 @@ def run_attached(argv: Sequence[str], *, env: dict[str, str] | None = None) -> i
 def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: Limits) -> Finished:
     """As run(), for a stranger's program: it has nothing to read, and both its outputs are `stdout`, the end of them.
 
-    `name` is what messages call it. Who starts it sees to it that nothing of it lives on.
+    `name` is what messages call it. What it leaves running is not waited for; who starts it sees to it that nothing of
+    it lives on. No signal is blocked for it, as all are for us once a disk boots.
     """
     deadline = time.monotonic() + limits.timeout
     try:
@@ -117,13 +119,15 @@ def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: L
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={"PATH": SEARCH_PATH, "LC_ALL": "C", **env},
+            # Only where it is needed, which is after all threads have ended.
+            preexec_fn=_unblock_signals if signal.pthread_sigmask(signal.SIG_BLOCK, ()) else None,  # noqa: PLW1509
         )
     except (OSError, ValueError) as error:
         raise ProcessError(name, f"cannot be started: {error}") from error
     said = bytearray()
     with child:
         try:
-            _listen(child.stdout.fileno() if child.stdout else -1, deadline, said)
+            _listen(child, deadline, said)
             child.wait(max(0.1, deadline - time.monotonic()))
         except (TimeoutError, subprocess.TimeoutExpired) as error:
             raise ProcessError(name, f"did not finish within {limits.timeout:g} seconds", _text(bytes(said))) from error
@@ -135,18 +139,29 @@ def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: L
     return finished
 
 
-def _listen(pipe: int, deadline: float, said: bytearray) -> None:
-    """Keep the last bytes of all that comes, to its end. Raises TimeoutError."""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([pipe], [], [], left)[0]:
-            raise TimeoutError
-        piece = os.read(pipe, 1 << 16)
-        if not piece:
-            return
-        said += piece
-        if len(said) > 2 * _KEPT:
-            del said[:-_KEPT]
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _listen(child: subprocess.Popen[bytes], deadline: float, said: bytearray) -> None:
+    """Keep the last bytes of all that it says, to its end. Raises TimeoutError."""
+    pipe = child.stdout.fileno() if child.stdout else -1
+    ended = os.pidfd_open(child.pid)
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            ready = select.select([pipe, ended], [], [], max(0.0, left))[0]
+            if left <= 0 or not ready:
+                raise TimeoutError
+            # A program that it has left running may have its output for ever.
+            piece = os.read(pipe, 1 << 16) if pipe in ready else b""
+            if not piece:
+                return
+            said += piece
+            if len(said) > 2 * _KEPT:
+                del said[:-_KEPT]
+    finally:
+        os.close(ended)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

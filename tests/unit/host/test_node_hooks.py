@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,24 @@ def test_all_run_and_each_that_failed_is_told_with_its_last_words(tmp_path: Path
         run(tmp_path)
     assert str(failure.value) == f"{tmp_path}/pre/a failed with status 3 (no such zone); nothing was written"
     assert (tmp_path / "b").exists()
+
+
+def test_what_a_hook_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
+    hook(tmp_path / "post", "a", f"sleep 600 & echo $! > {tmp_path}/left; echo done")
+    log = run(tmp_path, Moment.POST)
+    left = int((tmp_path / "left").read_text())
+    os.kill(left, signal.SIGKILL)  # it was still there
+    assert "done\n" in log
+
+
+def test_no_signal_is_blocked_for_a_hook(tmp_path: Path) -> None:
+    hook(tmp_path / "post", "a", "grep -o 'SigBlk:.0*$' /proc/self/status | tr '\\t' ' '")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        log = run(tmp_path, Moment.POST)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert "SigBlk: 0000000000000000\n" in log
 
 
 def test_without_a_directory_nothing_runs(tmp_path: Path) -> None:
