@@ -150,7 +150,7 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"{error.filename if _is_whole(error.filename) else path}: {error.strerror}"
+            f"{error.filename if _is_whole(error.filename) else path}: {error.strerror or error}"
         ) from error
 
 
