@@ -46,6 +46,7 @@ from snf_image_shared.job import JOB_FILE, Action, Job
 from snf_image_shared.layouts import partitions
 
 _NO_IMAGE = {"IMG_ID": "null", "IMG_FORMAT": "diskdump"}
+_OF_DISKS = ("IMG_PROPERTIES", "INST_PROPERTIES")  # what an import goes by of the OS parameters that create had
 
 
 def import_disk(env: Mapping[str, str], root: Path) -> None:
@@ -138,11 +139,12 @@ class _Import:
 
     def _ordered(self, transfer: Transfer, *, grows: bool) -> tuple[Request, Job]:
         """What an import asks of the helper. No image, and of the hooks grub alone. Raises SnfImageError."""
-        parameters = {**os_parameters(self.env, self.settings), **_NO_IMAGE}
+        given = os_parameters(self.env, self.settings)
+        parameters = {name: given[name] for name in _OF_DISKS if name in given} | _NO_IMAGE
         image = self.image.model_copy(update={"image_type": ImageType.DUMP, "grow": grows})
         hooks = read_hook_set(image.customize_dir, self.settings.shipped_hooks).for_import()
         defaults = properties_for(image, self.env, hooks)
-        settings = self.settings.model_copy(update={"default_properties": defaults})
+        settings = self.settings.model_copy(update={"default_properties": defaults, "networks_dir": None})
         request = Request.from_environment(self.env, settings, parameters)
         request = request.model_copy(
             update={

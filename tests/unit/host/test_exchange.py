@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import struct
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -180,6 +181,19 @@ def test_a_disk_of_data_that_begins_with_somebodys_archive_is_still_a_disk(node:
     assert disk.read_bytes() == content
 
 
+@pytest.mark.image_row(99)
+def test_what_create_was_told_of_its_image_and_of_users_and_cards_does_not_hinder_an_import(
+    node: Provider, disk: Path
+) -> None:
+    dump = struct.pack("<i20xi996x", 1, 60012)
+    parameters = {"IMG_ID": "debian", "IMG_FORMAT": "qcow2", "IMG_CHECKSUM": f"sha256:{'0' * 64}"}
+    parameters |= {"IMG_PASSWD": "x", "IMG_PASSWD_HASH": "$6$x$y", "CONFIG_URL": "nothing", "NETWORK": "nothing"}
+    outcome = imported(node, disk, tarred(("./root.dump", dump)), **{f"OSP_{n}": v for n, v in parameters.items()})
+    # The disk is too small, or there is no helper image on this machine.
+    assert outcome.code in {3, 5}, outcome.log
+    assert disk.read_bytes() == OLD
+
+
 def backed(tmp_path: Path) -> bytes:
     (tmp_path / "secret").write_bytes(b"secret" * 1000)
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
@@ -238,6 +252,22 @@ def test_a_reader_that_goes_away_is_a_failure_that_leaves_nothing(node: Provider
         _, err = process.communicate(timeout=120)
     assert process.returncode not in {0, -signal.SIGPIPE}
     assert "look at its receiver" in Outcome(1, err.decode()).last_line
+
+
+@pytest.mark.image_row(50)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_killed_leaves_nothing(
+    node: Provider, disk: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    disk.write_bytes(CONTENT * 4)
+    with nothing_left(tmp_path), call(node, "export", disk) as process:
+        assert process.stdout
+        assert process.stdout.read(10)
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert len(rest) < len(CONTENT)
+    assert disk.read_bytes() == CONTENT * 4
 
 
 @pytest.mark.image_row(6)
