@@ -8,6 +8,7 @@ the files. How the node runs its helper VMs is said by snf-image.conf; what it s
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,7 +50,8 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
             "customize_dir": image.customize_dir,
             "overlays_dir": image.overlays_dir,
             "image_debug": image.image_debug or env.get("DEBUG_LEVEL", "0") not in {"", "0"},
-            "cache_dir": image.cache_dir / "snf-image",
+            # On many nodes /var/cache/ganeti-instance-image is a link to where there is room.
+            "cache_dir": Path(os.path.realpath(image.cache_dir), "snf-image"),
             "cache_size": 0 if image.image_cleanup else node.cache_size or _UNLIMITED,
             "verify_network": network,
             # The URL is the administrator's, so it may lead where those of tenants may not.

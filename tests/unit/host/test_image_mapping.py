@@ -11,6 +11,7 @@ import pytest
 
 from snf_image_host.configuration.setting_types import Verify
 from snf_image_host.hooks.switches import SWITCH_FILE, HookSet, read_hook_set
+from snf_image_host.images.cache_directory import cache_directory
 from snf_image_host.images.names import WantedImage
 from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
 from snf_image_host.instance_image.names import boot_image, image_id
@@ -186,6 +187,16 @@ def test_the_node_s_own_settings_say_how_and_the_files_of_image_what(tmp_path: P
     assert (found.helper_memory, str(found.image_dir)) == (1024, "/srv/images")
     assert (found.default_properties, found.parameters) == ("", {"IMG_FORMAT": "dump", "IMG_ID": "mine"})
     assert (found.image_allow, found.verify_network) == ("10.0.0.0/8 mirror.example.com", Verify.CHECKSUM)
+
+
+@pytest.mark.image_row(99)
+def test_the_cache_may_be_a_link_to_where_there_is_room(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir(mode=0o755)
+    (tmp_path / "cache").symlink_to("large")
+    found = settings_for(image(tmp_path, f"CACHE_DIR={tmp_path}/cache\n"), KVM, tmp_path)
+    assert found.cache_dir == tmp_path / "large/snf-image"
+    with cache_directory(found.cache_dir):
+        assert (tmp_path / "large/snf-image").is_dir()
 
 
 @pytest.mark.image_row(87)
