@@ -151,4 +151,4 @@ def check(guest: GuestConsole, case: Case) -> None:
         again = guest.run("grep -m1 -P '^\\tlinux' /boot/grub/grub.cfg").output
         assert [
             again.count(word) for word in ("a.b=/dev/x&y", "c.d=e f", "g.h=$i|j;k", "l.m=`n`", "console=ttyS0,38400")
-        ] == [1] * 4
+        ] == [1] * 5
