@@ -23,9 +23,7 @@ NAME = "dumped.example.com"
 OWN_KERNEL = {"INSTANCE_HV_kernel_path": "/boot/vmlinuz"}
 
 
-@pytest.mark.image_row(15)
-@pytest.mark.image_row(16)
-@pytest.mark.image_row(18)
+@pytest.mark.image_row(9, 15, 16, 18)
 def test_a_dump_is_restored_whole_and_a_cut_one_is_told(provider: Provider) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         room, image, disk = Path(name), provider.images / "guest-root.dump", Path(name, "disk")

@@ -91,8 +91,7 @@ def _setting(provider: Provider, name: str) -> str:
     return next(line.split("=", 1)[1].strip("'") for line in text.splitlines() if line.startswith(f"{name}="))
 
 
-@pytest.mark.image_row(9)
-@pytest.mark.image_row(34)
+@pytest.mark.image_row(9, 34)
 def test_the_guest_sees_a_valid_table_with_the_numbers_of_instance_image(disks: tuple[Divided, Divided]) -> None:
     modern, reinstalled = disks
     check_table(modern.disk)

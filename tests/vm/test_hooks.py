@@ -82,7 +82,7 @@ def text(image: tuple[Provider, Instance], path: str) -> str:
     return read_file(Tree(image[1].disks[0], LAYOUTS[_LAYOUT].root_place), path).decode()
 
 
-@pytest.mark.image_row(62, 64, 65, 66, 68, 69, 71, 82, 85, 99)
+@pytest.mark.image_row(62, 64, 65, 66, 69, 71, 82, 85, 99)
 def test_hooks_take_turns_with_our_tasks_and_see_what_is_theirs(node: Path, image: tuple[Provider, Instance]) -> None:
     put(node, {f"hooks/{name}": _NOTE for name in ("10-first", "network", "password", "users", "zzz")}, 0o755)
     put(node, {"hooks/ignored.sh": _NOTE, "hooks/zzzz": _LOOK}, 0o755)

@@ -30,7 +30,7 @@ def workshop(provider: Provider, cache: Path, tmp_path_factory: pytest.TempPathF
     return settled
 
 
-@pytest.mark.image_row(54, 64, 65, 66, 71, 77, 79, 80, 82, 90, 91)
+@pytest.mark.image_row(64, 65, 66, 71, 77, 79, 80, 82, 90)
 @every_case
 def test_a_captured_guest_boots_from_its_new_layout_as_it_was_ordered(workshop: Workshop, case: Redeployment) -> None:
     disk = workshop.redeploy(case)

@@ -147,6 +147,7 @@ def test_a_debian_starts_its_kernels_on_the_serial_port_now_and_after_the_next_u
 HARD = 'nosmt memmap=1G$4G dyndbg="file x.c +p; func y +p" a=b|c d=`e`'
 
 
+@pytest.mark.image_row(79)
 @pytest.mark.parametrize("drop_ins", [True, False])
 def test_hard_words_reach_the_kernel_through_every_file_of_grub(tmp_path: Path, drop_ins: bool) -> None:
     files = {**DEBIAN, "/etc/default/grub": "GRUB_CMDLINE_LINUX_DEFAULT='quiet b=$x'\n"}
@@ -188,6 +189,7 @@ def test_settings_without_drop_ins_are_changed_in_their_place(tmp_path: Path, be
     assert configured(tmp_path, files, "/etc/default/grub", KERNEL_ARGS="n=1") == [after]
 
 
+@pytest.mark.image_row(78)
 def test_the_entries_of_rhel_8_get_their_arguments_where_they_refer_to(tmp_path: Path) -> None:
     block, entry, menu, defaults = configured(
         tmp_path,
@@ -222,6 +224,7 @@ def test_an_environment_block_keeps_its_size_in_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "boot/grub2/grubenv").stat().st_size == 1024
 
 
+@pytest.mark.image_row(78)
 def test_the_entries_of_fedora_have_their_own_arguments(tmp_path: Path) -> None:
     paths = ("/boot/loader/entries/x.conf", "/etc/kernel/cmdline", "/boot/grub2/grubenv")
     entry, following, block = configured(tmp_path, FEDORA, *paths, KERNEL_ARGS='a="b c"', CONSOLE="serial")
@@ -275,6 +278,7 @@ def test_every_label_of_a_kernel_gets_the_arguments_once(tmp_path: Path, before:
     assert configured(tmp_path, files, "/boot/syslinux/syslinux.cfg", KERNEL_ARGS="n") == [after]
 
 
+@pytest.mark.image_row(76)
 def test_grub_of_old_is_changed_in_its_menu(tmp_path: Path) -> None:
     (menu,) = configured(tmp_path, CENTOS6, "/boot/grub/grub.conf", CONSOLE="serial")
     assert f"\tkernel /vmlinuz-2.6.32 ro root=UUID=1 rhgb quiet {SERIAL}\n" in menu

@@ -62,6 +62,7 @@ def test_os_release_tells_the_family(tmp_path: Path, release: str, family: Famil
         assert Distro.of(guest).family is family
 
 
+@pytest.mark.image_row(63)
 @pytest.mark.parametrize(
     ("marker", "family"),
     [
@@ -143,6 +144,7 @@ def test_a_tree_without_any_sign_is_unknown(tmp_path: Path) -> None:
         assert Distro.of(guest) == Distro(Family.UNKNOWN)
 
 
+@pytest.mark.image_row(63)
 def test_values_are_cut_and_cleaned_and_never_expanded() -> None:
     found = parse_os_release('ID=$(reboot)\nNAME="' + "x" * 10**6 + '"\nVERSION_ID=\'1\x1b[2J2\'\nPRETTY="a\\"b"\n')
     assert found["ID"] == "$(reboot)"

@@ -24,7 +24,7 @@ from snf_image_shared.errors import GuestError
 from unit.helper.disk_images import Listener, private_mounts, sh
 from unit.helper.guest_trees import guest_in, put, text
 
-pytestmark = [pytest.mark.root, pytest.mark.image_row(76, 77, 78, 79)]
+pytestmark = pytest.mark.root
 
 ROOT = FileSystem("/dev/vda1", "ext4", "aaaaaaaa-0000-4000-8000-000000000001")
 BOOT = FileSystem("/dev/vda2", "ext4", "bbbbbbbb-0000-4000-8000-000000000002")
@@ -55,6 +55,7 @@ SYSTEMD_BOOT = {
 SYSTEMD_BOOT_OF_TRIXIE = {f"{path}{'.signed' * path.endswith('efi')}": "" for path in SYSTEMD_BOOT}
 
 
+@pytest.mark.image_row(76, 77, 78)
 @pytest.mark.parametrize(
     ("files", "firmware", "name"),
     [
@@ -122,6 +123,7 @@ ARGUMENTS = f"root=UUID={OLD} ro rootflags=subvol=@,discard resume=UUID={OLD} rd
 FORGOTTEN = f"root=UUID={ROOT.uuid} ro rootflags=discard resume=UUID={SWAP} a='b c' quiet"
 
 
+@pytest.mark.image_row(76, 77, 78)
 @pytest.mark.parametrize(
     ("path", "before", "after"),
     [
@@ -197,6 +199,7 @@ def test_without_swap_nothing_is_resumed_from(tmp_path: Path) -> None:
         assert text(guest, "/etc/initramfs-tools/conf.d/resume") == "RESUME=none\n"
 
 
+@pytest.mark.image_row(78)
 def test_an_environment_block_keeps_its_size_and_says_the_new_root(tmp_path: Path) -> None:
     block = f"# GRUB Environment Block\nsaved_entry=x\nkernelopts=root=UUID={OLD} ro\n".ljust(1024, "#")
     with guest_in(tmp_path / "root", {"/boot/grub2/grubenv": block, "/boot/grub2/device.map": "(hd0) x\n"}) as guest:
@@ -209,6 +212,7 @@ def test_an_environment_block_keeps_its_size_and_says_the_new_root(tmp_path: Pat
     assert f"\nkernelopts=root=UUID={ROOT.uuid} ro\n" in found
 
 
+@pytest.mark.image_row(78)
 @pytest.mark.parametrize(("boot", "prefix"), [(ROOT, "/boot"), (BOOT, "")])
 @pytest.mark.parametrize("written", ["/boot", ""])
 def test_an_entry_names_its_kernel_as_the_new_layout_has_it(
@@ -225,6 +229,7 @@ def test_an_entry_names_its_kernel_as_the_new_layout_has_it(
         )
 
 
+@pytest.mark.image_row(76)
 def test_a_menu_of_grub_before_2_names_the_new_partition_and_layout(tmp_path: Path) -> None:
     menu = "# groot=(hd0,4)\ndefault 0\ntitle x\n\troot (hd0,4)\n\tkernel /boot/vmlinuz-6.1 ro\n"
     menu += "\tinitrd (hd0,4)/initrd.img-6.1\n"
@@ -260,6 +265,7 @@ def program(guest: Guest, path: str, script: str) -> None:
     Path(guest.root, path.lstrip("/")).chmod(0o755)
 
 
+@pytest.mark.image_row(78)
 def test_a_signed_grub_is_pointed_to_the_menu_and_never_replaced(room: tuple[Guest, Chroot]) -> None:
     guest, root = room
     put(
@@ -277,6 +283,7 @@ def test_a_signed_grub_is_pointed_to_the_menu_and_never_replaced(room: tuple[Gue
     assert text(guest, "/calls") == "/usr/sbin/grub2-mkconfig -o /boot/grub2/grub.cfg\n"
 
 
+@pytest.mark.image_row(77, 78)
 @pytest.mark.parametrize(("prefix", "place"), [("grub2", "/boot/grub2"), ("grub", "/boot/grub")])
 def test_grub_for_a_bios_goes_to_the_disk_and_its_menu_to_the_place_of_its_family(
     room: tuple[Guest, Chroot], prefix: str, place: str
@@ -300,6 +307,7 @@ def test_grub_of_debian_7_is_not_told_the_only_platform_that_it_has(room: tuple[
     assert text(guest, "/calls").split("\n")[1] == "/usr/sbin/grub-install /dev/vda"
 
 
+@pytest.mark.image_row(78)
 @pytest.mark.parametrize(
     ("help_text", "flag"), [("--force-extra-removable", "--force-extra-removable"), ("--removable", "--removable")]
 )
@@ -313,6 +321,7 @@ def test_grub_for_uefi_is_found_without_variables(room: tuple[Guest, Chroot], he
     )
 
 
+@pytest.mark.image_row(78)
 def test_a_menu_of_entries_alone_gets_some_where_the_image_has_none(room: tuple[Guest, Chroot]) -> None:
     guest, root = room
     put(Path(guest.root), {"/boot/efi/EFI/redhat/grubx64.efi": "MZ"})
@@ -326,6 +335,7 @@ def test_a_menu_of_entries_alone_gets_some_where_the_image_has_none(room: tuple[
     ]
 
 
+@pytest.mark.image_row(78)
 def test_the_words_that_only_a_bios_knows_are_others_for_uefi(room: tuple[Guest, Chroot]) -> None:
     guest, root = room
     put(Path(guest.root), {"/boot/efi/EFI/centos/grubx64.efi": "MZ"})

@@ -73,6 +73,7 @@ def test_a_masked_unit_is_not_enabled(tmp_path: Path) -> None:
         assert not is_enabled(guest, "x.service")
 
 
+@pytest.mark.image_row(72)
 @pytest.mark.row(184)
 def test_a_guest_that_nobody_writes_for_is_left_alone_with_a_warning(tmp_path: Path) -> None:
     with guest_in(tmp_path, {"/etc/passwd": ""}) as guest:

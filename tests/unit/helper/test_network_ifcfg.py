@@ -104,6 +104,7 @@ def test_every_card_has_what_was_asked_for(name: str, backend: str) -> None:
         assert found.variables["IPV6_AUTOCONF"] == ("yes" if listens else "no")
 
 
+@pytest.mark.image_row(75)
 @pytest.mark.parametrize("name", INPUTS)
 def test_the_scripts_do_not_get_a_gateway_that_they_would_ignore(name: str) -> None:
     # ifup-eth compares it with the network of the first address; ifup-ipv6 does not say on which card it is.

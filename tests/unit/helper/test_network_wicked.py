@@ -117,6 +117,7 @@ GUEST = {
 }
 
 
+@pytest.mark.image_row(71, 73)
 @pytest.mark.root
 def test_a_suse_guest_is_told_all_of_it_and_keeps_what_it_had(tmp_path: Path) -> None:
     nic = Nic(

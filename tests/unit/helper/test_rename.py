@@ -38,7 +38,6 @@ def contents(root: Path) -> dict[str, str]:
     return {"/" + str(path.relative_to(root)): path.read_text(errors="surrogateescape") for path in found}
 
 
-@pytest.mark.image_row(57, 58, 61)
 @pytest.mark.image_row(56, 57, 58, 61)
 @pytest.mark.parametrize("style", ["web1", OLD])
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_an_image_that_the_server_still_has_is_fetched_once(node: Node, validato
     assert second.headers["If-None-Match" if validator[0] == "ETag" else "If-Modified-Since"] == validator[1]
 
 
+@pytest.mark.image_row(88)
 def test_an_image_that_the_server_has_changed_takes_the_place_of_the_old_one(node: Node) -> None:
     old, new = image(), image()
     with serving(Answer(old, headers={"ETag": '"1"'})) as (server, answers):
@@ -236,6 +237,7 @@ def test_no_password_and_no_query_is_stored_in_clear(node: Node) -> None:
     assert "hunter2" not in log.getvalue() and "s3cr3t" not in log.getvalue()
 
 
+@pytest.mark.image_row(88)
 @pytest.mark.row(77)
 @pytest.mark.parametrize("is_checked", [True, False])
 def test_deployments_of_one_image_share_one_download(node: Node, is_checked: bool) -> None:
