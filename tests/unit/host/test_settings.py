@@ -72,7 +72,7 @@ def test_the_sample_file_shows_every_setting_and_its_default_once() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    inner = {"run_dir", "parameters", "backends", "warnings"}
+    inner = {"run_dir", "parameters", "backends", "warnings", "accept_sha1"}
     told = {name for name, field in Settings.model_fields.items() if field.description}
     assert told == set(Settings.model_fields) - inner
     assert all((field.description or "").endswith(".") for field in setting_fields().values())
