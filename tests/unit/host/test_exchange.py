@@ -188,7 +188,8 @@ def test_what_create_was_told_of_its_image_and_of_users_and_cards_does_not_hinde
     dump = struct.pack("<i20xi996x", 1, 60012)
     parameters = {"IMG_ID": "debian", "IMG_FORMAT": "qcow2", "IMG_CHECKSUM": f"sha256:{'0' * 64}"}
     parameters |= {"IMG_PASSWD": "x", "IMG_PASSWD_HASH": "$6$x$y", "CONFIG_URL": "nothing", "NETWORK": "nothing"}
-    outcome = imported(node, disk, tarred(("./root.dump", dump)), **{f"OSP_{n}": v for n, v in parameters.items()})
+    env = {f"OSP_{name}": value for name, value in parameters.items()}
+    outcome = imported(node, disk, tarred(("./root.dump", dump)), 0, **env)
     # The disk is too small, or there is no helper image on this machine.
     assert outcome.code in {3, 5}, outcome.log
     assert disk.read_bytes() == OLD
