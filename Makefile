@@ -78,7 +78,7 @@ bench: setup helper-image ## Measure the helper and the copy against their peers
 	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 .PHONY: install
-install: $(VENV)/.ready ## Install the OS definition, its commands and settings below DESTDIR and PREFIX
+install: $(VENV)/.ready ## Install both OS definitions, their commands and settings below DESTDIR and PREFIX
 	$(BIN)/python host/ganeti/install.py --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --sysconfdir "$(SYSCONFDIR)"
 
 .PHONY: deb
