@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ganeti.cluster import NODE, RESOLVABLE, Cluster, Order
+from ganeti.traces import files
 from ganeti.watch import Watch
 from images.inspection import Tree, partition_table, probe, read_file, stat_file
 from phony_guests import PHONY
@@ -91,6 +92,7 @@ def order(name: str, variant: str = "default", size: int = 256) -> Order:
 def watch(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """Settles the node like one that had instance-image, and watches it until all tests here are over."""
     node = cluster.node
+    before = files(node)
     node.write(KERNEL, "")
     node.write("/etc/default/ganeti-instance-image", DEFAULTS)
     node.write(f"{ETC}/variants.list", "".join(f"{name}\n" for name in VARIANTS))
@@ -113,12 +115,15 @@ def watch(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     shutil.copy(scratch / "stream/root.dump", images / "tiny-x86_64-root.dump")
     shutil.copy(scratch / "stream.tar", images / "stream.tar")
     (images / "noise-x86_64.raw").write_bytes(random.Random(7).randbytes(4 * MIB))
+    settled = files(node) - before
     with Watch.over(node) as watching:
         yield watching
     for name in set(cluster.instances()) & {NAME, RENAMED, IMPORTED, RESTORED, "cd.example.com", "whole.example.com"}:
         cluster.remove(name)
     if RENAMED in cluster.gnt("backup", "list", "--no-headers", "--output=export"):
         cluster.gnt("backup", "remove", RENAMED)
+    for path in (node.root / name for name in sorted(settled, reverse=True)):
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
 @pytest.fixture(scope="module")

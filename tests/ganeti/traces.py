@@ -26,7 +26,7 @@ def traces(node: Node) -> Traces:
     return Traces(
         frozenset(Path(f"/proc/{node.pid}/mountinfo").read_text().splitlines()),
         frozenset(loop for loop in loops if f" {loop_directory(node)}/" in loop),
-        frozenset(_files(node)),
+        files(node),
         frozenset(program for program in programs(node).values() if not _is_ganetis(program)),
     )
 
@@ -59,6 +59,11 @@ def _is_ganetis(program: str) -> bool:
     """One of its daemons, or of the processes that it makes for a job. Scripts of an OS lie elsewhere."""
     words = program.split(" ")[:3]
     return any(word.startswith(_GANETIS_PROGRAMS) for word in words) and "/os/" not in program
+
+
+def files(node: Node) -> frozenset[str]:
+    """Every file and directory but Ganeti's own, without the first slash."""
+    return frozenset(_files(node))
 
 
 def _files(node: Node) -> Iterator[str]:
