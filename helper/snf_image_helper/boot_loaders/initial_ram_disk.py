@@ -22,6 +22,8 @@ _MODULES_OF_DEBIAN = "/etc/initramfs-tools/modules"
 _SETTINGS_OF_DRACUT = "/etc/dracut.conf.d/90-snf-image.conf"
 _DRIVERS_OF = {"ext2": ("ext4", "ext2"), "ext3": ("ext4", "ext3")}
 _LIMITS = Limits(timeout=1800)  # seconds: compressing, under emulation
+_ANY_STATUS = Limits(timeout=60, accept=frozenset(range(256)))
+_GENERIC = "--no-hostonly"
 _MODULES_WORD = re.compile(r"^[ \t]*MODULES=[\"']?(\w+)", re.MULTILINE)
 
 
@@ -115,9 +117,13 @@ def _make(guest: Guest, root: Chroot, start: Start, kernel: Kernel) -> bool:
         flag = "-u" if kernel.initrd else "-c"
         root.run([str(maker), flag, "-k", kernel.version], limits=_LIMITS)
     elif maker in _DRACUT.makers:
+        guest.make_directory(_SETTINGS_OF_DRACUT.rpartition("/")[0])
         guest.write_text(_SETTINGS_OF_DRACUT, f'# Written by snf-image.\nadd_drivers+=" {" ".join(drivers)} "\n')
         target = kernel.initrd or f"/boot/initramfs-{kernel.version}.img"
-        root.run([str(maker), "--force", "--no-hostonly", target, kernel.version], limits=_LIMITS)
+        # That of RHEL 6 knows no such option, makes it for every host, and ends with 1 after its help.
+        known = root.run([str(maker), "--help"], limits=_ANY_STATUS).stdout
+        generic = [_GENERIC] if _GENERIC in known else []
+        root.run([str(maker), "--force", *generic, target, kernel.version], limits=_LIMITS)
     elif maker == _ALPINE:
         target = kernel.initrd or f"/boot/initramfs-{kernel.version}"
         root.run([maker, "-o", target, _release(guest, kernel) or ""], limits=_LIMITS)

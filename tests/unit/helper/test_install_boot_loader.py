@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper.boot_loaders.former_disk import forget_former_disk, name_root
+from snf_image_helper.boot_loaders.initial_ram_disk import _make as make_initial_ram_disk
 from snf_image_helper.boot_loaders.initial_ram_disk import renew
 from snf_image_helper.boot_loaders.install_grub import install_bios, install_uefi
 from snf_image_helper.boot_loaders.install_grub_legacy import _fit_menus as fit_menus
@@ -372,6 +373,18 @@ def test_debians_initial_ram_disk_is_made_anew_only_if_it_may_lack_something(
         else:
             renew(guest, root, START, listener.reporter, stale=stale)
             assert listener.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("help_text", "generic"), [("  --no-hostonly  Disable", " --no-hostonly"), ("-H, --hostonly", "")]
+)
+def test_dracut_is_told_to_think_of_every_host_where_it_can_be(
+    room: tuple[Guest, Chroot], help_text: str, generic: str
+) -> None:
+    guest, root = room
+    program(guest, "/usr/sbin/dracut", f'[ "$1" != --help ] || {{ echo "{help_text}"; exit 1; }}')
+    assert make_initial_ram_disk(guest, root, START, KERNEL)
+    assert text(guest, "/calls").split("\n")[1] == (f"/usr/sbin/dracut --force{generic} /boot/initrd.img-6.1 6.1")
 
 
 def test_a_menu_names_the_root_by_what_stays_the_same_on_every_bus(tmp_path: Path) -> None:
