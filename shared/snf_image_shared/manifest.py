@@ -29,6 +29,7 @@ _NOT_STARTED = ("jent_mod_init", "trace_eval_init", "init_kprobe_trace", "load_s
 # Best measured under TCG, harmless under KVM. `quiet` and the serial console leave room for what goes wrong; panic=-1
 # with QEMU's -no-reboot turns a panic into an exit. Mitigations and LSMs go because nothing but the helper runs there;
 # rodata stays on because the file systems it mounts are hostile. Four UARTs: console, result, report, debug shell.
+# Debian's kernel has no vsyscalls unless it is told, and boot loaders of RHEL 6 and Debian 7 end by SIGSEGV without.
 KERNEL_ARGUMENTS = (
     "console=ttyS0",
     "quiet",
@@ -42,6 +43,7 @@ KERNEL_ARGUMENTS = (
     "lsm=",
     "apparmor=0",
     "audit=0",
+    "vsyscall=xonly",
     "initcall_blacklist=" + ",".join(_NOT_STARTED),
 )
 
