@@ -97,8 +97,7 @@ def _ways_out(outside: str) -> dict[str, tuple[Member, ...]]:
     }
 
 
-@pytest.mark.image_row(14)
-@pytest.mark.image_row(95)
+@pytest.mark.image_row(14, 95)
 @pytest.mark.parametrize("way", _ways_out("/"))
 def test_no_member_leads_out_of_the_new_tree(tmp_path: Path, outside: Path, way: str) -> None:
     (tmp_path / "archive").write_bytes(archive(*_ways_out(str(outside))[way]))

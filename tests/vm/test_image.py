@@ -82,8 +82,8 @@ def test_a_qcow2_is_deployed_and_what_is_switched_on_is_done_and_nothing_else(
     assert read_file(tree, key) != read_file(before, key)
     assert read_file(tree, "/etc/fstab") == read_file(before, "/etc/fstab")
     assert partition_table(disks[0]) == partition_table(raw)
-    with disks[0].open("rb") as disk, raw.open("rb") as source:
-        assert disk.read(440) == source.read(440)  # the boot sector's program: no loader was installed
+    with disks[0].open("rb") as deployed, raw.open("rb") as source:
+        assert deployed.read(440) == source.read(440)  # the boot sector's program: no loader was installed
     assert disks[1].read_bytes() == b"\xa5" * (4 * MIB)
     assert "The kernel's arguments stay as they are" in outcome.log
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 
 from snf_image_host.configuration.settings import Settings
@@ -43,13 +45,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="in the place of INSTANCE: a disk of this node, a snapshot perhaps. May be given again, for raw and qcow2",
     )
-    top.add_argument("-t", "--type", required=True, type=Kind, metavar="TYPE", help="tarball, dump, qcow2 or raw")
+    top.add_argument(
+        "-t", "--type", required=True, type=_one_of(Kind), metavar="TYPE", help="tarball, dump, qcow2 or raw"
+    )
     top.add_argument("-d", "--directory", type=Path, metavar="DIR", help="IMAGE_DIR of the OS definition image")
     top.add_argument("-n", "--name", default="", metavar="NAME", help="as in NAME-ARCH.qcow2; INSTANCE if not given")
     top.add_argument("-a", "--arch", default=ARCHITECTURE, metavar="ARCH", help="as in NAME-ARCH.qcow2 (%(default)s)")
     top.add_argument(
         "--compress",
-        type=Compression,
+        type=_one_of(Compression),
         metavar="HOW",
         help="gz, xz, zst or none. If not given: gz for a tarball and inside of a qcow2, none for raw and dump",
     )
@@ -106,3 +110,15 @@ def _on_primary(options: argparse.Namespace, instance: ClusterInstance, disks: t
     command += [f"--directory={options.directory.absolute()}"] if options.directory else []
     done = run_program(on_node(instance.primary, command), limits=Limits(timeout=_PATIENCE))
     return [f"{instance.primary}:{line}" for line in done.stdout.splitlines()]
+
+
+def _one_of(values: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """For argparse, whose own words name our class."""
+
+    def read(text: str) -> StrEnum:
+        try:
+            return values(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(values)}") from None
+
+    return read

@@ -81,11 +81,7 @@ def kinds(made: tuple[Made, ...]) -> dict[str, tuple[str, str]]:
     }
 
 
-@pytest.mark.image_row(26)
-@pytest.mark.image_row(27)
-@pytest.mark.image_row(28)
-@pytest.mark.image_row(29)
-@pytest.mark.image_row(30)
+@pytest.mark.image_row(26, 27, 28, 29, 30)
 @pytest.mark.parametrize(
     ("layout", "expected"),
     [

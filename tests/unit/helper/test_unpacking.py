@@ -130,9 +130,7 @@ def at_whole_seconds(files: dict[bytes, Seen]) -> dict[bytes, Seen]:
     return {name: replace(each, mtime=each.mtime // SECOND * SECOND) for name, each in files.items()}
 
 
-@pytest.mark.image_row(10)
-@pytest.mark.image_row(11)
-@pytest.mark.image_row(12)
+@pytest.mark.image_row(10, 11, 12)
 @pytest.mark.parametrize("maker", ["gnu", "bsdtar"])
 def test_a_tarball_becomes_the_tree_that_it_was_made_of(tmp_path: Path, packed: Packed, maker: str) -> None:
     with new_tree(tmp_path) as tree:

@@ -48,6 +48,21 @@ def test_what_cannot_be_captured_is_refused(line: str, said: str, tmp_path: Path
         capture_command.run(capture_command.parser().parse_args(line.split()), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("web1 -t zip", "argument -t/--type: 'zip' is not one of tarball, dump, qcow2, raw\n"),
+        ("web1 -t raw --compress lzma", "argument --compress: 'lzma' is not one of gz, xz, zst, none\n"),
+    ],
+)
+def test_a_word_that_is_none_of_a_few_is_told_with_those(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        capture_command.parser().parse_args(line.split())
+    assert capsys.readouterr().err.endswith(said)
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("line", ["", "web1 --disk /dev/x", "-- ls"])
 def test_a_shell_needs_one_place_and_its_own_failures_are_255(line: str, tmp_path: Path) -> None:

@@ -59,8 +59,7 @@ def test_a_guest_brings_its_loader_unless_the_hypervisor_brings_a_kernel() -> No
     assert not layout(GIB, "/boot/vmlinuz-3-kvmU").has_loader
 
 
-@pytest.mark.image_row(26)
-@pytest.mark.image_row(27)
+@pytest.mark.image_row(26, 27)
 @pytest.mark.parametrize(
     ("kernel_path", "swap", "expected"),
     [("", 128, (100, 128)), ("", 0, (100, 0)), ("/boot/k", 128, (0, 128)), ("/bin/false", 0, (0, 0))],

@@ -110,8 +110,7 @@ def test_a_separate_boot_is_of_the_roots_type_if_every_loader_reads_that(filesys
     assert file_system_of(Role.BOOT, layout) == {"xfs": "ext4", "btrfs": "ext4"}.get(filesystem, filesystem)
 
 
-@pytest.mark.image_row(28)
-@pytest.mark.image_row(29)
+@pytest.mark.image_row(28, 29)
 @given(
     st.sampled_from(TableType),
     st.sampled_from(BootMode),
