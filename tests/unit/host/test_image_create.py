@@ -181,7 +181,7 @@ def test_a_setting_that_cannot_be_leaves_the_disks_alone(
 ) -> None:
     node.configure("default", **{"IMAGE_NAME": "deb", name: value})
     outcome = refused(node, instance)
-    assert (outcome.code, f"{name}: " in outcome.last_line, value in outcome.last_line) == (3, True, True)
+    assert (outcome.code, f"default.conf, line 2: {name}: " in outcome.last_line) == (3, True), outcome.log
 
 
 @pytest.mark.image_row(20)
