@@ -16,8 +16,13 @@ import pytest
 
 from leaks import nothing_left
 from provider import Instance, Outcome, Provider
+from snf_image_host.disks.instance_disks import Transfer
 from snf_image_host.instance_image.export import WayOut
+from snf_image_host.instance_image.import_ import _Import
 from snf_image_host.instance_image.incoming import StreamKind, kind_of
+from snf_image_host.instance_image.mapping import settings_for
+from snf_image_host.instance_image.settings import ImageSettings
+from snf_image_host.progress import Progress
 from snf_image_shared.errors import HelperError
 from snf_image_shared.exchange import ExchangeError
 
@@ -283,6 +288,26 @@ def test_a_variable_that_is_missing_ends_it_at_once(node: Provider, disk: Path, 
     assert process.returncode != 0
     assert variable.encode() in err
     assert disk.read_bytes() == OLD
+
+
+@pytest.mark.image_row(68)
+def test_an_import_has_the_hook_grub_alone_run_and_tells_it_so(node: Provider, disk: Path, tmp_path: Path) -> None:
+    for name in ("10-first", "grub", "zzz"):
+        (tmp_path / "hooks").mkdir(exist_ok=True)
+        (tmp_path / "hooks" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "hooks" / name).chmod(0o755)
+    node.configure(CUSTOMIZE_DIR=str(tmp_path / "hooks"))
+    env = Instance("web1.example.com", (disk,)).environment() | {"IMPORT_DEVICE": str(disk), "IMPORT_INDEX": "0"}
+    image = ImageSettings.load("default", node.root, env)
+    with Progress.start("web1.example.com", None, log=io.StringIO()) as progress:
+        order = _Import(env, image, settings_for(image, env, node.root), progress)
+        request, _ = order._ordered(Transfer.from_environment(env, "IMPORT"), grows=False)
+    assert request.hooks
+    assert request.hooks.programs == ("grub",)
+    assert (request.hook_environment["IMPORT_SCRIPT"], request.hook_environment["INSTANCE_NAME"]) == (
+        "1",
+        "web1.example.com",
+    )
 
 
 @pytest.mark.image_row(41)
