@@ -60,6 +60,21 @@ def test_a_command_reads_the_guest_and_cannot_write_it_and_sees_nothing_of_the_n
     assert hashlib.sha256(disk.read_bytes()).digest() == before
 
 
+@pytest.mark.image_row(76)
+def test_programs_of_guests_whose_libc_asks_the_time_by_vsyscall_run(provider: Provider, disk: Path) -> None:
+    # What time(2) is in RHEL 6 and Debian 7, glibc before 2.14. asm/vsyscall.h: VSYSCALL_ADDR, the second function.
+    script = "import ctypes; print(ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long)(0xFFFFFFFFFF600400)(0))"
+    done = subprocess.run(
+        words(provider, disk, "--no-mount", "--", "python3", "-c", script),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert int(done.stdout) > 1_700_000_000
+
+
 @pytest.mark.image_row(92)
 def test_a_disk_that_may_be_written_is_unmounted_cleanly_and_a_late_command_is_killed(
     provider: Provider, disk: Path, tmp_path: Path
