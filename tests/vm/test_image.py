@@ -77,7 +77,9 @@ def test_a_qcow2_is_deployed_and_what_is_switched_on_is_done_and_nothing_else(
     tree, before = Tree(disks[0], LAYOUTS["ext4-mbr-primary"].root), Tree(raw, LAYOUTS["ext4-mbr-primary"].root)
     assert read_file(tree, "/etc/hostname") == b"web1\n"  # as the hook did it in the family of Debian
     interfaces = read_file(tree, "/etc/network/interfaces").decode()
-    assert "192.0.2.7/24" in interfaces and "gateway 192.0.2.1" in interfaces
+    assert {"address 192.0.2.7", "netmask 255.255.255.0", "gateway 192.0.2.1"} <= set(
+        map(str.strip, interfaces.split("\n"))
+    )
     key = "/etc/ssh/ssh_host_ed25519_key"
     assert read_file(tree, key) != read_file(before, key)
     assert read_file(tree, "/etc/fstab") == read_file(before, "/etc/fstab")
