@@ -34,7 +34,7 @@ set -e
 get_os
 {
     cat "$NETWORKS_DIR/instances/$INSTANCE_NAME" "$NETWORKS_DIR"/subnets/*
-    ls "$NETWORKS_DIR/instances" "$OVERLAYS_DIR" "$CUSTOMIZE_DIR/lib"
+    for place in "$NETWORKS_DIR/instances" "$OVERLAYS_DIR" "$CUSTOMIZE_DIR/lib"; do ls "$place"; done
     echo "$OPERATING_SYSTEM $INSTANCE_HV_serial_speed $NIC_0_MAC $IMAGE_TYPE $DISK_0_PATH $KERNEL_ARGS"
     $VOL_TYPE "$ROOT_DEV"
     ls /sys/class/net | wc -l
@@ -137,7 +137,7 @@ def test_hooks_that_fail_hang_or_stay_are_told_and_the_deployment_fails(
         node,
         {
             "hooks/10-fails": "#!/bin/sh\necho the reason\nexit 5\n",
-            "hooks/20-stays": '#!/bin/sh\n(exec >/dev/null 2>&1; cd "$TARGET"; sleep 10000) &\numount "$TARGET"\n',
+            "hooks/20-stays": '#!/bin/sh\n(exec >/dev/null 2>&1; cd "$TARGET"; sleep 10000) &\numount -l "$TARGET"\n',
             "hooks/zzz-last": "#!/bin/sh\necho the last hook has run\n",
         },
         0o755,
