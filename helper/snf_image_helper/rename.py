@@ -17,7 +17,6 @@ from snf_image_helper.files.edits import Edits
 from snf_image_helper.fstab import printable
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux import host_names
-from snf_image_helper.linux.dhcp_names import send_name
 from snf_image_helper.linux.distros import Distro
 from snf_image_helper.linux.host_names import Renaming
 from snf_image_helper.mounting import mounted
@@ -100,10 +99,17 @@ def _rename(disk: Disk, job: Job, report: Reporter) -> str | None:
             refuse_errors(device)
         reason = rename_guest(guest, renaming, report)
         if reason is None and job.sends_name:
-            send_name(guest, host_names.short(renaming.new), only_renewed=True)
+            _send_name(guest, renaming)
         if reason is None and job.hooks:
             _run_hooks(job.hooks, guest, job, report)
         return reason
+
+
+def _send_name(guest: Guest, renaming: Renaming) -> None:
+    # Not above: it has to know all kinds of networks, which few renames are about.
+    from snf_image_helper.linux.dhcp_names import send_name  # noqa: PLC0415
+
+    send_name(guest, host_names.short(renaming.new), only_renewed=True)
 
 
 def _run_hooks(hooks: Hooks, guest: Guest, job: Job, report: Reporter) -> None:

@@ -74,5 +74,6 @@ TASK: Task[Guest] = Task(
     families=LINUX_ONLY,
     after=(MOUNT_IMAGE, "AddSwap"),
     skip=_skip,
+    rare=True,
     on_import=True,
 )
