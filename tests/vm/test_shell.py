@@ -107,7 +107,7 @@ def test_a_person_has_a_terminal_of_the_size_of_his_own_which_is_restored(provid
     )
     said = b""
 
-    def type_after(prompt: bytes, keys: bytes) -> None:
+    def type_after(prompt: bytes, keys: bytes, meanwhile: bytes = b"") -> None:
         nonlocal said
         deadline = time.monotonic() + _MOST
         while prompt not in said:
@@ -115,12 +115,15 @@ def test_a_person_has_a_terminal_of_the_size_of_his_own_which_is_restored(provid
             assert time.monotonic() < deadline, said
             if select.select([ours], [], [], 1.0)[0]:
                 said += os.read(ours, 4096)
+            else:
+                os.write(ours, meanwhile)
         said = b""
         os.write(ours, keys)
 
     type_after(b"# ", b"stty size; echo $TERM-; sleep 1000\r")
     type_after(b"33 101\r\nxterm-\r\n", b"\x03")
-    type_after(b"# ", b"exit 5\r")
+    # The first may come before there is a sleep to end.
+    type_after(b"# ", b"exit 5\r", meanwhile=b"\x03")
     _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 5, errors
     assert termios.tcgetattr(theirs) == before
