@@ -48,7 +48,7 @@ def enable_getty(edits: Edits, wanted: Arguments, report: Reporter) -> None:
         edits.link(f"{_RUNIT}/{posixpath.basename(service)}", service)
     elif inittab is not None and any(_starts_getty(line) for line in inittab.split("\n")):
         program = _program_of(inittab) or _program(guest)
-        busybox = Distro.of(guest).family is Family.ALPINE or "::" in inittab
+        busybox = Distro.of(guest).family is Family.ALPINE or "\n::" in f"\n{inittab}"
         edits.put(_INITTAB, with_getty(inittab, program, wanted, busybox=busybox))
     elif directory := next((path for path, first in _UPSTART if guest.exists(f"{path}/{first}")), None):
         name = SERIAL_PORT if directory == _EVENT_D else f"{SERIAL_PORT}.conf"
