@@ -23,7 +23,6 @@ _TYPES = {"linux": 0x83, "windows": 0x07}
 # The geometry that every BIOS and partitioning tool assumes, and what stands for a sector beyond its 1024 cylinders.
 _HEADS, _SECTORS = 255, 63
 _BEYOND = b"\xfe\xff\xff"
-ROOT_PARTITION = "1"
 
 
 def start_of_image(img_format: str) -> int:
@@ -43,13 +42,6 @@ def check_addressable(name: str, img_format: str, size: int) -> None:
             f"{name} has {size} bytes, and the partition that {img_format} gives it has to end below 2 TiB: "
             "publish the whole disk with a GPT, as diskdump"
         )
-
-
-def dump_properties(img_format: str) -> dict[str, str]:
-    """The properties that follow from the format; those that somebody gave win over them (contract 2.2)."""
-    if family := DUMPS.get(img_format):
-        return {"OSFAMILY": family, "ROOT_PARTITION": ROOT_PARTITION}
-    return {}
 
 
 def put_prologue(disk: EdgesLast, img_format: str, size: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
-from snf_image_host.images.prologue import dump_properties
+from snf_image_host.images.names import DUMPS
 from snf_image_host.vm.qemu import disk_serial
 from snf_image_shared.job import JOB_VERSION, Action, Job
 from snf_image_shared.properties import parse_properties
@@ -28,7 +28,7 @@ def job_for(
         disks=tuple(disk_serial(index) for index in range(len(request.disks))),
         properties={
             **parse_properties(settings.default_properties or "{}", "DEFAULT_PROPERTIES"),
-            **dump_properties(request.image.format),
+            **_dump_properties(request.image.format),
             **request.properties,
         },
         personality=request.personality,
@@ -54,3 +54,10 @@ def job_without_image(action: Action, instance: str, settings: Settings, disks: 
         seed=secrets.token_hex(_SEED),
         debug=settings.helper_debug,
     )
+
+
+def _dump_properties(img_format: str) -> dict[str, str]:
+    """The properties that follow from the format; those that somebody gave win over them (contract 2.2)."""
+    if family := DUMPS.get(img_format):
+        return {"OSFAMILY": family, "ROOT_PARTITION": "1"}
+    return {}

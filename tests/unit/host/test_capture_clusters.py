@@ -22,10 +22,17 @@ from snf_image_host.tools.clusters import (
 )
 from snf_image_shared.errors import ConfigurationError, DiskError, RequestError
 
-NODE = socket.gethostname().partition(".")[0]
+NODE = "node1"
 STOPPED = f"web1.example.com|{NODE}.example.com|ADMIN_down|N|plain|"
 
 Cluster = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is a node whatever it is called, as machines of CI are `localhost.localdomain`."""
+    monkeypatch.setattr(socket, "gethostname", lambda: NODE)
+    monkeypatch.setattr(socket, "getfqdn", lambda: f"{NODE}.example.com")
 
 
 @pytest.fixture
@@ -82,9 +89,7 @@ def test_an_instance_that_is_not_there_is_refused(cluster: Cluster) -> None:
 
 
 @pytest.mark.image_row(91)
-def test_names_are_the_same_whether_they_are_short_or_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "node1")
-    monkeypatch.setattr(socket, "getfqdn", lambda: "node1.example.com")
+def test_names_are_the_same_whether_they_are_short_or_long() -> None:
     assert [is_this_node(name) for name in ("node1", "node1.example.com", "node1.example.org", "node2", "")] == [
         *(True, True, True, False, False),
     ]
