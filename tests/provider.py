@@ -10,6 +10,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -138,6 +139,31 @@ class Provider:
         process = self.start(instance, script, **extra)
         log, _ = process.communicate(timeout=TIMEOUT)
         return Outcome(process.returncode, log)
+
+    def transfer(self, instance: Instance, script: str, stream: Path, **extra: str) -> tuple[Outcome, str]:
+        """Export the instance's only disk to the file `stream`, or import it; and what EXP_SIZE_FD was told."""
+        (disk,) = instance.disks
+        sizes, size_fd = os.pipe()
+        verb = script.upper()
+        place = {f"{verb}_DEVICE": str(disk), f"{verb}_DISK_PATH": str(disk), f"{verb}_INDEX": "0"}
+        with stream.open("rb" if script == "import" else "wb") as file:
+            done = subprocess.run(
+                [str(self.os_directory / script)],
+                cwd=self.os_directory,
+                env=instance.environment() | {"OS_NAME": self.definition, "EXP_SIZE_FD": str(size_fd)} | place | extra,
+                stdin=file if script == "import" else subprocess.DEVNULL,
+                stdout=file if script == "export" else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                umask=0o077,
+                pass_fds=[size_fd],
+                timeout=TIMEOUT,
+                check=False,
+            )
+        os.close(size_fd)
+        with os.fdopen(sizes) as said:
+            return Outcome(done.returncode, done.stderr), said.read()
 
     def start(self, instance: Instance, script: str = "create", **extra: str) -> subprocess.Popen[str]:
         """Start a script; both its outputs are one pipe, as the OS log of Ganeti is one file."""

@@ -7,19 +7,20 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache as remembered
 from pathlib import Path
 
 from guest_console import DEFAULT_MAC, Machine
 from images.archives import guest_tarball
-from provider import TIMEOUT, Instance, Provider
+from provider import TIMEOUT, Instance, Outcome, Provider
 
 PASSWORD = "festina: lente"
 ADDRESS, GATEWAY = "192.0.2.99", "192.0.2.1"
 KERNEL_ARGS = "snf.motto=/dev/null&co mitigations=off"
 _ARCH = "x86_64"
-_DISK_SIZE = 3 << 30
+DISK_SIZE = 3 << 30  # bytes
+_GROWTH = 1 << 30  # bytes more that a disk has onto which a guest is imported
 _CONSOLE = {"INSTANCE_HV_serial_console": "True", "INSTANCE_HV_serial_speed": "115200"}
 _HOOK = """#!/bin/bash
 set -eu
@@ -31,7 +32,10 @@ echo "$OS_TYPE $IMAGE_TYPE $(blkid -o value -s TYPE "$ROOT_DEV") $(wc --words <<
 
 @dataclass(frozen=True)
 class Redeployment:
-    """`settings` are those of the OS definition `image`; `boot` and `swap` are the devices that the guest must have."""
+    """`settings` are those of the OS definition `image`; `boot` and `swap` are the devices that the guest must have.
+
+    One that is exchanged is exported before it has started, and imported onto a larger disk.
+    """
 
     name: str
     suite: str
@@ -41,6 +45,7 @@ class Redeployment:
     boot: str = ""
     swap: str = ""
     has_kernel: bool = False
+    is_exchanged: bool = False
     in_ci: bool = False
 
     @property
@@ -68,6 +73,7 @@ REDEPLOYMENTS = (
         filesystem="ext3",
         boot="/dev/vda1",
         swap="/dev/vda2",
+        is_exchanged=True,
         in_ci=True,
     ),
     Redeployment(
@@ -158,8 +164,20 @@ class Workshop:
         )
         kernel = {"INSTANCE_HV_kernel_path": "/boot/vmlinuz-of-the-node"} if case.has_kernel else {}
         disk = self.scratch / case.name
-        self._deploy(image, Instance(_fqdn(case), (_empty(disk),), (_NIC,)), {**_CONSOLE, **kernel})
-        return disk
+        instance = Instance(_fqdn(case), (_empty(disk),), (_NIC,))
+        self._deploy(image, instance, {**_CONSOLE, **kernel})
+        return self._exchanged(image, instance) if case.is_exchanged else disk
+
+    def _exchanged(self, image: Provider, instance: Instance) -> Path:
+        """The disk that an import makes of what is exported; the former one is gone."""
+        (disk,) = instance.disks
+        stream, larger = disk.with_suffix(".stream"), disk.with_suffix(".imported")
+        self._check(image.transfer(instance, "export", stream, **_CONSOLE)[0])
+        disk.unlink()
+        imported = replace(instance, disks=(_empty(larger, DISK_SIZE + _GROWTH),))
+        self._check(image.transfer(imported, "import", stream, **_CONSOLE)[0])
+        stream.unlink()
+        return larger
 
     def machine(self, case: Redeployment) -> Machine:
         """Where it is booted: as Ganeti's KVM would start it."""
@@ -177,9 +195,12 @@ class Workshop:
             kernel += ("-initrd", str(self.scratch / f"{case.suite}-initrd.img"))
         return Machine(uefi=case.uefi, name=case.name, kernel=kernel)
 
+    @classmethod
+    def _deploy(cls, provider: Provider, instance: Instance, extra: Mapping[str, str]) -> None:
+        cls._check(provider.run(instance, **extra))
+
     @staticmethod
-    def _deploy(provider: Provider, instance: Instance, extra: Mapping[str, str]) -> None:
-        outcome = provider.run(instance, **extra)
+    def _check(outcome: Outcome) -> None:
         assert outcome.code == 0, outcome.log
 
 
@@ -194,7 +215,7 @@ def _boots(member: tarfile.TarInfo) -> bool:
     return member.isreg() and member.name.startswith(("./boot/vmlinuz-", "./boot/initrd.img-"))
 
 
-def _empty(disk: Path) -> Path:
+def _empty(disk: Path, size: int = DISK_SIZE) -> Path:
     with disk.open("wb") as file:
-        file.truncate(_DISK_SIZE)
+        file.truncate(size)
     return disk

@@ -16,7 +16,7 @@ from exchange_streams import RANDOM, RULES, old_export
 from images.inspection import Tree, check_table, fsck, list_directory, partition_table, read_file, stat_file
 from images.layouts import layout
 from leaks import nothing_left
-from provider import TIMEOUT, Instance, Outcome, Provider
+from provider import Instance, Outcome, Provider
 
 pytestmark = pytest.mark.vm
 
@@ -39,34 +39,7 @@ def disk_of(tmp_path: Path, name: str, mib: int) -> Path:
 
 
 def transferred(node: Provider, script: str, disk: Path, stream: Path, **extra: str) -> tuple[Outcome, str]:
-    """Export to or import from the file `stream`; how it ended, and what EXP_SIZE_FD was told."""
-    sizes, size_fd = os.pipe()
-    verb = script.upper()
-    env = Instance("web1.example.com", (disk,)).environment() | {
-        "OS_NAME": "image",
-        f"{verb}_DEVICE": str(disk),
-        f"{verb}_DISK_PATH": str(disk),
-        f"{verb}_INDEX": "0",
-        "EXP_SIZE_FD": str(size_fd),
-    }
-    with stream.open("rb" if script == "import" else "wb") as file:
-        done = subprocess.run(
-            [str(node.os_directory / script)],
-            cwd=node.os_directory,
-            env=env | extra,
-            stdin=file if script == "import" else subprocess.DEVNULL,
-            stdout=file if script == "export" else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            umask=0o077,
-            pass_fds=[size_fd],
-            timeout=TIMEOUT,
-            check=False,
-        )
-    os.close(size_fd)
-    with os.fdopen(sizes) as said:
-        return Outcome(done.returncode, done.stderr), said.read()
+    return node.transfer(Instance("web1.example.com", (disk,)), script, stream, **extra)
 
 
 def digest(path: Path) -> str:

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from guest_console import GuestConsole, boot
-from guest_matrix.redeployed import ADDRESS, GATEWAY, KERNEL_ARGS, PASSWORD, REDEPLOYMENTS, Redeployment, Workshop
+from guest_matrix.redeployed import (
+    ADDRESS,
+    DISK_SIZE,
+    GATEWAY,
+    KERNEL_ARGS,
+    PASSWORD,
+    REDEPLOYMENTS,
+    Redeployment,
+    Workshop,
+)
 from images.inspection import check_table
 from provider import Provider
 
@@ -30,7 +39,7 @@ def workshop(provider: Provider, cache: Path, tmp_path_factory: pytest.TempPathF
     return settled
 
 
-@pytest.mark.image_row(64, 65, 66, 71, 77, 79, 80, 82, 90)
+@pytest.mark.image_row(54, 64, 65, 66, 71, 77, 79, 80, 82, 90)
 @every_case
 def test_a_captured_guest_boots_from_its_new_layout_as_it_was_ordered(workshop: Workshop, case: Redeployment) -> None:
     disk = workshop.redeploy(case)
@@ -54,6 +63,8 @@ def check_layout(guest: GuestConsole, case: Redeployment) -> None:
     assert guest.run("findmnt --noheadings --output SOURCE /boot").output == case.boot
     assert guest.run("swapon --show=NAME --noheadings").output == case.swap
     assert (guest.run("test -d /sys/firmware/efi").status == 0) == case.uefi
+    if case.is_exchanged:
+        assert int(guest.run("findmnt --noheadings --bytes --output SIZE /").output) > DISK_SIZE
     if not case.has_kernel and case.kind != "qcow2":
         assert KERNEL_ARGS in guest.run("cat /proc/cmdline").output
 
