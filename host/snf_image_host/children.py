@@ -58,6 +58,7 @@ def _leave_everything_but(kept: Iterable[int]) -> None:
     kernel.forget_environment()
     border = 0
     for fd in sorted(kept):
-        os.closerange(border, fd)
+        if border < fd:  # Python's closerange(0, 0) closes everything
+            os.closerange(border, fd)
         border = fd + 1
     os.closerange(border, os.sysconf("SC_OPEN_MAX"))

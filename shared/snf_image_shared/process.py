@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from snf_image_shared.errors import SnfImageError
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ERROR_TAIL = 10
 _KEPT = 4 << 20  # bytes of what a program says that may say anything
+_GRACE = 90.0  # seconds that a program has to end by itself
 
 
 class ProcessError(SnfImageError):
@@ -105,6 +106,45 @@ def run_attached(argv: Sequence[str], *, env: dict[str, str] | None = None) -> i
     return 128 - done.returncode if done.returncode < 0 else done.returncode
 
 
+def run_on_line(argv: Sequence[str], hear: Callable[[bytes], None], limits: Limits) -> Finished:
+    """Run a program that ends when its standard input does: at the latest when we end, however that is.
+
+    It is in a session of its own, so that a key at our terminal reaches us alone: then its input ends, and it has time
+    to end by itself. `hear` gets what it says on standard error, at once; Finished has none of it, and any status.
+
+    Raises ProcessError when it cannot be started, or outlives the deadline.
+    """
+    program = Path(argv[0]).name
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProcessError(program, f"cannot be started: {error.strerror}") from error
+    said = bytearray()
+    with child:
+        try:
+            _follow(child, said, hear, limits.timeout)
+        except BaseException as reason:
+            if child.stdin:
+                child.stdin.close()
+            try:
+                _follow(child, said, hear, _GRACE)
+            except TimeoutError:
+                hear(b"[WARNING] %s does not end, and is killed: what it has begun may go on\n" % program.encode())
+            finally:
+                _kill(child)
+            if isinstance(reason, TimeoutError):
+                raise ProcessError(program, f"did not finish within {limits.timeout:g} seconds") from reason
+            raise
+    return Finished(child.returncode, _text(bytes(said)), "")
+
+
 def run_capped(argv: Sequence[str], *, name: str, env: dict[str, str], limits: Limits) -> Finished:
     """As run(), for a stranger's program: it has nothing to read, and both its outputs are `stdout`, the end of them.
 
@@ -162,6 +202,28 @@ def _listen(child: subprocess.Popen[bytes], deadline: float, said: bytearray) ->
                 del said[:-_KEPT]
     finally:
         os.close(ended)
+
+
+def _follow(child: subprocess.Popen[bytes], said: bytearray, hear: Callable[[bytes], None], patience: float) -> None:
+    """Take what it says until it has ended. Raises TimeoutError."""
+    deadline = time.monotonic() + patience
+    outputs = {pipe.fileno() for pipe in (child.stdout, child.stderr) if pipe}
+    while outputs:
+        ready = select.select(outputs, [], [], max(0.0, deadline - time.monotonic()))[0]
+        if not ready:
+            raise TimeoutError
+        for fd in ready:
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                outputs.discard(fd)
+            elif child.stdout and fd == child.stdout.fileno():
+                said += piece
+            else:
+                hear(piece)
+    try:
+        child.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError from error
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,14 +23,22 @@ from snf_image_host.progress import Progress
 from snf_image_host.tools.capturing import Capture, Kind, capture
 from snf_image_host.tools.clusters import ClusterInstance, active_disks, find_instance, on_node
 from snf_image_host.tools.compressors import Compression
+from snf_image_host.tools.lifeline import lifeline
 from snf_image_host.tools.new_images import check_name
-from snf_image_shared.errors import ConfigurationError, RequestError
-from snf_image_shared.process import Limits
-from snf_image_shared.process import run as run_program
+from snf_image_shared.errors import ConfigurationError, RequestError, SnfImageError
+from snf_image_shared.process import Limits, run_on_line
 
 ARCHITECTURE = "x86_64"
 _PROGRAM = "snf-image-capture"
 _PATIENCE = 7 * 24 * 3600.0  # seconds
+
+
+class RemoteError(SnfImageError):
+    """The command failed on another node, which has said why; it is our exit status as well."""
+
+    def __init__(self, node: str, status: int) -> None:
+        self.exit_code = status if status > 0 else SnfImageError.exit_code
+        super().__init__(f"{_PROGRAM} on {node} ended with status {status}; why it did is told above")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--kernel-path", default="", metavar="PATH", help="with --disk: the kernel that the hypervisor brings, if any"
     )
+    top.add_argument(
+        "--until-eof", action="store_true", help="end, and leave nothing, when standard input ends: for use behind ssh"
+    )
     top.add_argument("-v", "--verbose", action="store_true", help="show the log, with the helper VM's console")
     return top
 
@@ -80,7 +91,8 @@ def run(options: argparse.Namespace, root: Path) -> None:
         compression=options.type.compression(options.compress),
         kernel_path=options.kernel_path,
     )
-    with Progress.start("", None, log=log_of(verbose=options.verbose)) as progress:
+    until_eof = lifeline() if options.until_eof else nullcontext()
+    with until_eof, Progress.start("", None, log=log_of(verbose=options.verbose)) as progress:
         if options.disk:
             names = capture(asked, tuple(options.disk), Settings.load("", root), progress)
         else:
@@ -102,14 +114,28 @@ def _of_instance(options: argparse.Namespace, asked: Capture, root: Path, progre
 
 
 def _on_primary(options: argparse.Namespace, instance: ClusterInstance, disks: tuple[Path, ...]) -> list[str]:
-    """The same command, on the node where the disks are, and the image with them."""
-    command = [_PROGRAM, *(f"--disk={disk}" for disk in disks), f"--type={options.type}"]
+    """The same command, on the node where the disks are, and the image with them. It ends there if it ends here."""
+    command = [_PROGRAM, "--until-eof", *(f"--disk={disk}" for disk in disks), f"--type={options.type}"]
     command += [f"--name={options.name or options.instance}", f"--arch={options.arch}"]
     command += [f"--kernel-path={instance.kernel_path}"] if instance.kernel_path else []
     command += [f"--compress={options.compress}"] if options.compress else []
     command += [f"--directory={options.directory.absolute()}"] if options.directory else []
-    done = run_program(on_node(instance.primary, command), limits=Limits(timeout=_PATIENCE))
-    return [f"{instance.primary}:{line}" for line in done.stdout.splitlines()]
+    command += ["--verbose"] if options.verbose else []
+    done = run_on_line(on_node(instance.primary, command), _tell, Limits(timeout=_PATIENCE))
+    if done.status:
+        raise RemoteError(instance.primary, done.status)
+    names = [f"{instance.primary}:{line}" for line in done.stdout.splitlines()]
+    try:
+        find_instance(instance.name).check_down()
+    except RequestError as error:
+        raise RequestError(f"remove {' '.join(names)}, which may be torn: {error}") from error
+    return names
+
+
+def _tell(said: bytes) -> None:
+    """What the other node says is for the operator as it is."""
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), said)
 
 
 def _one_of(values: type[StrEnum]) -> Callable[[str], StrEnum]:

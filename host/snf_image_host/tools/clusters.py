@@ -141,6 +141,7 @@ def on_node(node: str, command: Sequence[str], *, terminal: bool = False) -> lis
         "CheckHostIP": "no",
         "EscapeChar": "none",
         "LogLevel": "ERROR",  # why it cannot connect, and no more
+        "ServerAliveInterval": "60",  # seconds: a node that is gone is told within minutes
     }
     words = ["ssh", "-t" if terminal else "-T", "-l", "root"]
     words += [f"-o{name}={value}" for name, value in options.items()]
