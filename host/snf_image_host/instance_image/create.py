@@ -14,8 +14,15 @@ from snf_image_host.deploy import deploy, deploy_as_it_is
 from snf_image_host.ganeti import Request
 from snf_image_host.hooks.switches import HookSet, Switch, overlay_directory, read_hook_set
 from snf_image_host.instance_image.environment import check_environment
-from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
-from snf_image_host.instance_image.names import boot_image, image_id
+from snf_image_host.instance_image.mapping import (
+    first_card_asks,
+    kept_off,
+    kernel_path,
+    properties_for,
+    settings_for,
+    trusting_source,
+)
+from snf_image_host.instance_image.names import boot_image, image_id, type_of
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.parameters.config_url import all_parameters
 from snf_image_host.progress import Progress
@@ -35,8 +42,10 @@ def create(env: Mapping[str, str], root: Path) -> None:
             progress.info("CDINSTALL: the disks are left as they are.")
             return
         parameters = all_parameters(env, settings, progress)
+        image = image.model_copy(update={"image_type": type_of(parameters["IMG_FORMAT"])})
         if not parameters.get("IMG_ID"):
             parameters["IMG_ID"] = image_id(image)
+            settings = trusting_source(image, settings)
         hooks = read_hook_set(image.customize_dir, settings.shipped_hooks)
         settings = settings.model_copy(
             update={
@@ -67,9 +76,11 @@ def _request(
     off = kept_off(image, hooks, parameters)
     if request.overlay:  # the property asks for it
         off.pop("ApplyOverlay", None)
+    asks = Switch.INTERFACES in hooks.switches and not parameters.get("NETWORK")
     return request.model_copy(
         update={
             "disks": request.disks[:1],
+            "nics": first_card_asks(request.nics) if asks else request.nics,
             "kernel_path": kernel,
             "boot_image": None if kernel else boot_image(request.image, image),
             "overlay": request.overlay or _overlay(image, hooks),

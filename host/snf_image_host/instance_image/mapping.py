@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from snf_image_host.instance_image.names import FORMATS
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.parameters.layout import numbered_as_instance_image
 from snf_image_shared.errors import ConfigurationError, RequestError
+from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 
 _UNLIMITED = 1 << 30  # MiB, the most that CACHE_SIZE may say
 _GROWING = ("FixPartitionTable", "FilesystemResizeUnmounted", "FilesystemResizeMounted", "FilesystemResizeAfterUmount")
@@ -42,7 +44,6 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
     network = policy_for(OriginKind.NETWORK, node)
     if network is Verify.NO and image.image_verify and image.image_url:
         network = Verify.CHECKSUM
-    host = urlsplit(image.image_url).hostname or ""
     return node.model_copy(
         update={
             "image_dir": image.image_dir,
@@ -54,8 +55,6 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
             "cache_dir": Path(os.path.realpath(image.cache_dir), "snf-image"),
             "cache_size": 0 if image.image_cleanup else node.cache_size or _UNLIMITED,
             "verify_network": network,
-            # The URL is the administrator's, so it may lead where those of tenants may not.
-            "image_allow": f"{node.image_allow} {host}".strip(),
             "accept_sha1": True,
             "unattend": "",
             "default_properties": "",
@@ -63,6 +62,19 @@ def settings_for(image: ImageSettings, env: Mapping[str, str], root: Path) -> Se
             "warnings": (*node.warnings, *image.warnings),
         }
     )
+
+
+def trusting_source(image: ImageSettings, settings: Settings) -> Settings:
+    """The settings for the image that the files name: IMAGE_URL may lead where a URL of a tenant's may not."""
+    host = urlsplit(image.image_url).hostname or ""
+    return settings.model_copy(update={"image_allow": f"{settings.image_allow} {host}".strip()})
+
+
+def first_card_asks(nics: tuple[Nic, ...]) -> tuple[Nic, ...]:
+    """The cards; the first has DHCP if nothing is known of it, as from the hook interfaces, however many there are."""
+    if nics and nics[0].ipv4 is Ipv4Method.NONE and nics[0].ipv6 is Ipv6Method.NONE:
+        return (replace(nics[0], ipv4=Ipv4Method.DHCP), *nics[1:])
+    return nics
 
 
 def properties_for(image: ImageSettings, env: Mapping[str, str], hooks: HookSet) -> str:

@@ -37,6 +37,11 @@ FORMATS: Mapping[ImageType, str] = {
 }
 
 
+def type_of(img_format: str) -> ImageType:
+    """The type of an image whose img_format a user may have given; a disk that IMAGE_TYPE has no word for is `qemu`."""
+    return next((kind for kind, name in FORMATS.items() if name == img_format), ImageType.QEMU)
+
+
 def image_id(image: ImageSettings) -> str:
     """The img_id of the image that the settings name. Raises ImageError if it is not in IMAGE_DIR."""
     if not image.image_name:

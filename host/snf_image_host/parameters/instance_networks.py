@@ -7,6 +7,7 @@ cluster that changes to this provider keeps its addresses. Source: instance-imag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address
@@ -18,6 +19,8 @@ from snf_image_host.parameters.faults import shown
 from snf_image_host.parameters.hostnames import domain_name, instance_name
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.job import Ipv4Method, Nic
+
+_NAMED = re.compile(r"""^[ \t]*(?:export[ \t]+)?SUBNET=["']?([^\s"';#]+)""", re.MULTILINE)
 
 
 def with_instance_network(nics: tuple[Nic, ...], instance: str, directory: Path) -> tuple[Nic, ...]:
@@ -40,13 +43,24 @@ def with_instance_network(nics: tuple[Nic, ...], instance: str, directory: Path)
 
 
 def network_files(instance: str, directory: Path) -> tuple[Path, ...]:
-    """The files that say what with_instance_network() reads, as far as they exist. Raises ConfigurationError."""
+    """The files that say what with_instance_network() reads, as far as they exist.
+
+    They are for hooks of the administrator's own, which may understand more than we do.
+    """
     file = directory / "instances" / instance
-    own = _read(file) if _is_name(instance) else None
-    if own is None:
+    if not _is_name(instance) or not file.is_file():
         return ()
-    subnet = directory / "subnets" / own.get("SUBNET", "").strip("/")
+    subnet = directory / "subnets" / _subnet(file).strip("/")
     return (file, subnet) if subnet.parent.name == "subnets" and subnet.is_file() else (file,)
+
+
+def _subnet(file: Path) -> str:
+    """The subnet that the file names, "" for none; in a file that we cannot read it is what stands there literally."""
+    try:
+        return (_read(file) or {}).get("SUBNET", "")
+    except ConfigurationError:
+        named = _NAMED.findall(file.read_text(encoding="utf-8", errors="replace"))
+        return named[-1] if named else ""
 
 
 def _is_name(instance: str) -> bool:

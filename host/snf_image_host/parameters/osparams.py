@@ -30,7 +30,8 @@ class OsParameter:
 REGISTRY = (
     OsParameter("img_id", "The image: a name below IMAGE_DIR, a URL, or null to customise what is on the disk"),
     OsParameter(
-        "img_format", "The image's format: diskdump (a whole disk), extdump, ntfsdump, qcow2, vmdk, vhdx, vdi, auto"
+        "img_format",
+        "The image's format: diskdump (a whole disk), extdump, ntfsdump, qcow2, vmdk, vhdx, vdi, auto, tarball, dump",
     ),
     OsParameter(
         "img_checksum", "Checksum of the image: sha256:HEX, sha512:HEX; content-sha256:HEX for what is on the disk"

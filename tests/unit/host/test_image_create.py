@@ -227,6 +227,20 @@ def test_swap_needs_a_size(node: Provider, instance: Instance) -> None:
     assert told.startswith("[ERROR] SWAP_SIZE not set however SWAP is enabled")
 
 
+@pytest.mark.root
+def test_the_format_that_a_user_gives_decides_what_the_files_say_of_the_disk(
+    node: Provider, instance: Instance
+) -> None:
+    node.configure("default", NOMOUNT="yes", SWAP_SIZE="0")
+    put(node, "mine.raw")
+    disk = replace(instance, parameters={"img_id": "mine.raw", "img_format": "diskdump"})
+    assert node.run(disk).code == 0
+    instance.disks[0].write_bytes(OLD)
+    node.configure("default", IMAGE_TYPE="raw", SWAP_SIZE="0")
+    archive = replace(instance, parameters={"img_id": "mine.raw", "img_format": "tarball"})
+    assert "SWAP_SIZE: 0 MiB are no swap partition" in refused(node, archive).last_line
+
+
 @pytest.mark.image_row(4)
 def test_an_unknown_variant_is_an_error_of_the_node(node: Provider, instance: Instance) -> None:
     outcome = refused(node, instance, OS_VARIANT="nobody")
@@ -332,6 +346,14 @@ def test_an_image_is_fetched_once_from_a_private_server_and_kept_as_long_as_it_i
         assert instance.disks[0].read_bytes()[: 2 * MIB] == IMAGE
         bodies = [each for each in server.asked if each.method == "GET" and each.target == path and not _asks(each)]
         assert len(bodies) == 1
+
+
+@pytest.mark.root
+def test_a_url_that_a_user_gives_may_not_lead_where_that_of_the_files_does(node: Provider, instance: Instance) -> None:
+    with http_server({"/private": Document(IMAGE)}) as server:
+        from_url(node, server, IMAGE_VERIFY="no")
+        told = refused(node, instance, OSP_IMG_ID=f"{server.url}/private").last_line
+        assert ("IMAGE_ALLOW" in told, server.asked) == (True, [])
 
 
 @pytest.mark.root

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,22 @@ from snf_image_host.configuration.setting_types import Verify
 from snf_image_host.hooks.switches import SWITCH_FILE, HookSet, read_hook_set
 from snf_image_host.images.cache_directory import cache_directory
 from snf_image_host.images.names import WantedImage
-from snf_image_host.instance_image.mapping import kept_off, kernel_path, properties_for, settings_for
-from snf_image_host.instance_image.names import boot_image, image_id
+from snf_image_host.instance_image.create import _request
+from snf_image_host.instance_image.mapping import (
+    first_card_asks,
+    kept_off,
+    kernel_path,
+    properties_for,
+    settings_for,
+    trusting_source,
+)
+from snf_image_host.instance_image.names import boot_image, image_id, type_of
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_shared.errors import ConfigurationError, ImageError, RequestError
+from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 
 DEFAULTS = "etc/default/ganeti-instance-image"
+NO_CARD = '{"nics": []}'
 KVM = {"INSTANCE_BE_maxmem": "768", "INSTANCE_HV_kernel_path": "", "INSTANCE_HV_serial_console": "False"}
 
 
@@ -186,7 +197,41 @@ def test_the_node_s_own_settings_say_how_and_the_files_of_image_what(tmp_path: P
     found = settings_for(wanted, KVM, tmp_path)
     assert (found.helper_memory, str(found.image_dir)) == (1024, "/srv/images")
     assert (found.default_properties, found.parameters) == ("", {"IMG_FORMAT": "dump", "IMG_ID": "mine"})
-    assert (found.image_allow, found.verify_network) == ("10.0.0.0/8 mirror.example.com", Verify.CHECKSUM)
+    assert (found.image_allow, found.verify_network) == ("10.0.0.0/8", Verify.CHECKSUM)
+    assert trusting_source(wanted, found).image_allow == "10.0.0.0/8 mirror.example.com"
+
+
+@pytest.mark.parametrize(
+    ("img_format", "kind"), [("tarball", "tarball"), ("dump", "dump"), ("diskdump", "raw"), ("vmdk", "qemu")]
+)
+def test_the_format_that_a_user_gives_is_the_type(img_format: str, kind: str) -> None:
+    assert type_of(img_format) == kind
+
+
+@pytest.mark.image_row(71)
+def test_the_first_of_several_cards_has_dhcp_where_nothing_is_known_of_it() -> None:
+    unknown, told = Nic("aa:00:00:12:34:56"), Nic("aa:00:00:12:34:57", ipv6=Ipv6Method.SLAAC)
+    assert first_card_asks((unknown, unknown)) == (replace(unknown, ipv4=Ipv4Method.DHCP), unknown)
+    assert first_card_asks((told, unknown)) == (told, unknown)
+    assert first_card_asks(()) == ()
+
+
+@pytest.mark.image_row(71)
+@pytest.mark.parametrize(
+    ("switches", "network", "method"),
+    [(("interfaces",), "", Ipv4Method.DHCP), ((), "", Ipv4Method.NONE), (("interfaces",), NO_CARD, Ipv4Method.NONE)],
+)
+def test_only_the_hook_interfaces_asks_and_no_document_is_overridden(
+    tmp_path: Path, switches: tuple[str, ...], network: str, method: Ipv4Method
+) -> None:
+    wanted = image(tmp_path, "IMAGE_TYPE=raw")
+    env = KVM | {"OS_API_VERSION": "20", "INSTANCE_NAME": "web.example.com", "HYPERVISOR": "kvm", "DISK_COUNT": "1"}
+    env |= {"DISK_0_PATH": "/dev/x", "DISK_0_ACCESS": "rw", "NIC_COUNT": "2"}
+    env |= {"NIC_0_MAC": "aa:00:00:12:34:56", "NIC_1_MAC": "aa:00:00:12:34:57"}
+    settings = settings_for(wanted, env, tmp_path)
+    parameters = {"IMG_ID": "x", "IMG_FORMAT": "diskdump", "NETWORK": network}
+    found = _request(env, (wanted, switched_on(tmp_path, *switches)), settings, parameters)
+    assert [nic.ipv4 for nic in found.nics] == [method, Ipv4Method.NONE]
 
 
 @pytest.mark.image_row(99)

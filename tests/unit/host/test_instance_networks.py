@@ -10,7 +10,7 @@ import pytest
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
-from snf_image_host.parameters.instance_networks import with_instance_network
+from snf_image_host.parameters.instance_networks import network_files, with_instance_network
 from snf_image_shared.errors import ConfigurationError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 
@@ -100,6 +100,16 @@ def test_nothing_in_the_files_is_executed(tmp_path: Path) -> None:
 def test_every_fault_names_its_file(tmp_path: Path, own: str, subnet: str | None, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         with_instance_network(NICS, INSTANCE, files(tmp_path, own=own, subnet=subnet))
+
+
+@pytest.mark.image_row(99)
+@pytest.mark.parametrize(
+    "own", [OWN, 'case $x in *) ;; esac\nexport SUBNET="prod" # of the shop\n', "if :; then SUBNET=a; fi"]
+)
+def test_hooks_get_the_files_whatever_is_in_them(tmp_path: Path, own: str) -> None:
+    found = network_files(INSTANCE, files(tmp_path, own=own, subnet="NETMASK=$(mask)\n"))
+    expected = [tmp_path / "instances" / INSTANCE] + ([tmp_path / "subnets/prod"] if "prod" in own else [])
+    assert list(found) == expected
 
 
 @pytest.mark.parametrize("instance", ["", "../subnets/prod", "a/b", "."])
