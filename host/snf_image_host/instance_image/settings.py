@@ -163,7 +163,9 @@ class ImageSettings(BaseModel):
     )
     dns_servers: str = Field(default="", description="Name servers, separated by blanks (hook cloud-init).")
     dns_search: str = Field(default="", description="Domains to search, separated by blanks (hook cloud-init).")
-    dns_domain: str = Field(default="", description="The domain (hook cloud-init).")
+    dns_domain: str = Field(
+        default="", description="The domain, for hooks of yours: cloud-init is told that of the instance's name."
+    )
 
     parameters: Mapping[str, str] = Field(default_factory=dict, repr=False)
     variables: Mapping[str, str] = Field(default_factory=dict, repr=False)

@@ -20,7 +20,7 @@ from snf_image_host.vm.inputs import Inputs
 from snf_image_host.vm.trees import Archive, packed
 from snf_image_shared.deployment import CloudConfig, Hooks, Input
 from snf_image_shared.errors import ConfigurationError
-from snf_image_shared.properties import Properties
+from snf_image_shared.properties import Properties, parse_boolean
 
 
 def overlay_input(request: Request, inputs: Inputs, stack: ExitStack) -> Input | None:
@@ -97,12 +97,16 @@ def cloud_config(request: Request) -> CloudConfig | None:
     if request.hooks is None or Switch.CLOUD_INIT not in request.hooks.switches:
         return None
     given = request.hook_settings
+
+    def says_yes(name: str) -> bool:
+        return parse_boolean(given.get(name))[0]
+
     config = CloudConfig(
         user=given.get("CINIT_USER", ""),
         ssh_key=given.get("CINIT_SSH_KEY", ""),
-        disable_root=given.get("CINIT_DISABLE_ROOT") == "yes",
-        ssh_pwauth=given.get("CINIT_SSH_PWAUTH") == "yes",
-        manage_resolv_conf=given.get("CINIT_MANAGE_RESOLV_CONF") == "yes",
+        disable_root=says_yes("CINIT_DISABLE_ROOT"),
+        ssh_pwauth=says_yes("CINIT_SSH_PWAUTH"),
+        manage_resolv_conf=says_yes("CINIT_MANAGE_RESOLV_CONF"),
         nameservers=tuple(given.get("DNS_SERVERS", "").split()),
         search=tuple(given.get("DNS_SEARCH", "").split()),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_host.configuration.setting_types import Verify
+from snf_image_host.ganeti import Request
 from snf_image_host.hooks.switches import SWITCH_FILE, HookSet, read_hook_set
 from snf_image_host.images.cache_directory import cache_directory
 from snf_image_host.images.names import WantedImage
@@ -25,6 +26,8 @@ from snf_image_host.instance_image.mapping import (
 )
 from snf_image_host.instance_image.names import boot_image, image_id, type_of
 from snf_image_host.instance_image.settings import ImageSettings
+from snf_image_host.vm.hook_orders import cloud_config
+from snf_image_shared.deployment import CloudConfig
 from snf_image_shared.errors import ConfigurationError, ImageError, RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
 
@@ -50,6 +53,16 @@ def switched_on(root: Path, *names: str) -> HookSet:
         (root / name).write_bytes(SWITCH_FILE)
         (root / name).chmod(0o755 if name in names else 0o644)
     return read_hook_set(root)
+
+
+def request(root: Path, text: str, switches: tuple[str, ...], **parameters: str) -> Request:
+    """What an instance with two cards asks for, of which Ganeti knows nothing."""
+    wanted = image(root, f"IMAGE_TYPE=raw\nCUSTOMIZE_DIR={root}\n{text}")
+    env = KVM | {"OS_API_VERSION": "20", "INSTANCE_NAME": "web.example.com", "HYPERVISOR": "kvm", "DISK_COUNT": "1"}
+    env |= {"DISK_0_PATH": "/dev/x", "DISK_0_ACCESS": "rw", "NIC_COUNT": "2"}
+    env |= {"NIC_0_MAC": "aa:00:00:12:34:56", "NIC_1_MAC": "aa:00:00:12:34:57"}
+    given = {"IMG_ID": "x", "IMG_FORMAT": "diskdump", **parameters}
+    return _request(env, (wanted, switched_on(root, *switches)), settings_for(wanted, env, root), given)
 
 
 @pytest.mark.image_row(32)
@@ -224,14 +237,30 @@ def test_the_first_of_several_cards_has_dhcp_where_nothing_is_known_of_it() -> N
 def test_only_the_hook_interfaces_asks_and_no_document_is_overridden(
     tmp_path: Path, switches: tuple[str, ...], network: str, method: Ipv4Method
 ) -> None:
-    wanted = image(tmp_path, "IMAGE_TYPE=raw")
-    env = KVM | {"OS_API_VERSION": "20", "INSTANCE_NAME": "web.example.com", "HYPERVISOR": "kvm", "DISK_COUNT": "1"}
-    env |= {"DISK_0_PATH": "/dev/x", "DISK_0_ACCESS": "rw", "NIC_COUNT": "2"}
-    env |= {"NIC_0_MAC": "aa:00:00:12:34:56", "NIC_1_MAC": "aa:00:00:12:34:57"}
-    settings = settings_for(wanted, env, tmp_path)
-    parameters = {"IMG_ID": "x", "IMG_FORMAT": "diskdump", "NETWORK": network}
-    found = _request(env, (wanted, switched_on(tmp_path, *switches)), settings, parameters)
+    found = request(tmp_path, "", switches, NETWORK=network)
     assert [nic.ipv4 for nic in found.nics] == [method, Ipv4Method.NONE]
+
+
+@pytest.mark.image_row(84)
+def test_cloud_init_is_told_what_the_files_say_with_its_hook_alone(tmp_path: Path) -> None:
+    text = "CINIT_USER=ops\nCINIT_SSH_KEY='ssh-ed25519 AAAA ops'\nCINIT_SSH_PWAUTH=True\nCINIT_DISABLE_ROOT=no\n"
+    text += "CINIT_MANAGE_RESOLV_CONF=yes\nDNS_SERVERS='192.0.2.54 192.0.2.53'\nDNS_SEARCH='b.example a.example'\n"
+    assert cloud_config(request(tmp_path, text, ("cloud-init",))) == CloudConfig(
+        user="ops",
+        ssh_key="ssh-ed25519 AAAA ops",
+        disable_root=False,
+        ssh_pwauth=True,
+        manage_resolv_conf=True,
+        nameservers=("192.0.2.54", "192.0.2.53"),
+        search=("b.example", "a.example"),
+    )
+    assert cloud_config(request(tmp_path, text, ("interfaces",))) is None
+
+
+@pytest.mark.image_row(84)
+def test_name_servers_of_cloud_init_have_to_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="CINIT_MANAGE_RESOLV_CONF: yes needs DNS_SERVERS and DNS_SEARCH"):
+        cloud_config(request(tmp_path, "CINIT_MANAGE_RESOLV_CONF=1\nDNS_SEARCH=a.example\n", ("cloud-init",)))
 
 
 @pytest.mark.image_row(99)
