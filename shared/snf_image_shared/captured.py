@@ -17,9 +17,10 @@ class CapturedFileSystem:
 
 @dataclass(frozen=True)
 class Captured:
-    """All that was mounted, the root first."""
+    """All that was mounted, the root first, and the bytes of swap space beside it."""
 
     file_systems: tuple[CapturedFileSystem, ...]
+    swap: int = 0
 
     def at(self, mount_point: str) -> CapturedFileSystem | None:
         """What was mounted there."""

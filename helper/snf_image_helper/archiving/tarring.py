@@ -8,6 +8,7 @@ headers depend on the guest alone, so that an unchanged guest gives the same arc
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 
 from snf_image_helper import fstab
 from snf_image_helper.fstab import FSTAB
@@ -17,8 +18,11 @@ _LOST = "lost+found"
 _SAME_NUMBER = ("unshare", "--pid", "--fork", "--kill-child")  # tar writes its process id beside files with holes
 
 
-def tar_command(guest: Guest) -> list[str]:
-    """The command that writes the archive of the mounted guest to its standard output."""
+def tar_command(guest: Guest, hidden: Sequence[str] = ()) -> list[str]:
+    """The command that writes the archive of the mounted guest to its standard output, without what is `hidden`.
+
+    That are paths as left_out() has them.
+    """
     words = [
         *_SAME_NUMBER,
         "tar",
@@ -30,8 +34,9 @@ def tar_command(guest: Guest) -> list[str]:
         "--sparse",
     ]
     words += ["--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
-    words += ["--xattrs", "--xattrs-include=*", "--acls", "--no-check-device"]
-    words += ["--anchored", "--no-wildcards", *(f"--exclude=./{path}" for path in left_out(guest))]
+    # xfs shows its ACLs a second time, as attributes that mean nothing elsewhere.
+    words += ["--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.SGI_ACL_*", "--acls", "--no-check-device"]
+    words += ["--anchored", "--no-wildcards", *(f"--exclude=./{path}" for path in (*left_out(guest), *hidden))]
     return [*words, "."]
 
 

@@ -84,8 +84,8 @@ def properties(facts: Facts) -> dict[str, str]:
     table = found.table if found else None
     if table and table.kind in _TABLES:
         wanted["PARTITION_TABLE"] = _TABLES[table.kind]
-        swap = sum(partition.size for partition in table.partitions if partition.content.type == "swap")
-        wanted |= {"SWAP_SIZE": str(-(-swap // _MIB))} if swap else {}
+    if facts.captured.swap > 0:
+        wanted["SWAP_SIZE"] = str(-(-facts.captured.swap // _MIB))
     if found and found.boot.uefi and not found.boot.bios:
         wanted |= {"BOOT_MODE": BootMode.UEFI, "PARTITION_TABLE": TableType.GPT}
     return {name: str(value) for name, value in wanted.items()}

@@ -222,11 +222,12 @@ def test_an_acl_of_names_speaks_of_the_guests_users(tmp_path: Path) -> None:
 def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
     acl = {"SCHILY.acl.access": "user::rw-,user:nobody-knows-them:rw-,group::r--,mask::rw-,other::r--"}
     large = {"SCHILY.xattr.user.large": "x" * 9000}
+    wish = archive_of("etc/btrfs", pax_headers={"SCHILY.xattr.btrfs.compression": "zstd"})  # is told to nobody
     archives = [archive_of(f"etc/{number}", pax_headers=large) for number in range(5)]
-    (tmp_path / "archive").write_bytes(archive_of("etc/file", pax_headers=acl) + b"".join(archives))
+    (tmp_path / "archive").write_bytes(wish + archive_of("etc/file", pax_headers=acl) + b"".join(archives))
     with new_tree(tmp_path) as tree:
         tree.unpack(tmp_path / "archive")
-        assert tree.names("etc") == ["0", "1", "2", "3", "4", "file"]
+        assert tree.names("etc") == ["0", "1", "2", "3", "4", "btrfs", "file"]
     warnings = tree.listener.warnings
     assert "etc/file" in warnings[0]
     assert "user.large" in warnings[1]

@@ -27,7 +27,9 @@ TABLE = FoundTable(
     ),
 )
 FOUND = Findings(2700 * MIB, 512, table=TABLE, boot=FoundBoot(bios=True), system=FoundSystem("linux", 3))
-CAPTURED = Captured((CapturedFileSystem("/", "xfs", 2000 * MIB), CapturedFileSystem("/boot", "ext4", 100 * MIB)))
+CAPTURED = Captured(
+    (CapturedFileSystem("/", "xfs", 2000 * MIB), CapturedFileSystem("/boot", "ext4", 100 * MIB)), 500 * MIB
+)
 
 
 @pytest.mark.root

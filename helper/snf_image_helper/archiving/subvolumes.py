@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an archive leaves out of a guest's btrfs: snapshots that nobody can write to, and what it would have twice.
+
+In a plain tree each of them were a whole copy: openSUSE has its root below /.snapshots once more, and its past there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snf_image_helper.detection import looked_at
+from snf_image_helper.guest import Guest
+from snf_image_helper.reporter import Reporter
+from snf_image_shared.errors import GuestError
+from snf_image_shared.process import run
+
+_BTRFS = "btrfs"
+_ROOT_INODE = 256  # of each subvolume: BTRFS_FIRST_FREE_OBJECTID
+_SNAPSHOT = re.compile(r"\bparent_uuid +(?!-)\S+ +path (.+)")  # btrfs-subvolume(8), list: what is a copy of another
+_MOST = 1000  # names that a command line has room for
+
+
+@dataclass(frozen=True)
+class MountedPart:
+    """A part of a btrfs, `inside` as a path from its top, that is mounted at `path`."""
+
+    device: str
+    inside: str
+    path: str
+
+
+def left_out(guest: Guest, report: Reporter) -> tuple[str, ...]:
+    """Paths below the guest's root, without a slash before them; snapshots are told. Raises GuestError."""
+    parts = _mounted_parts(guest)
+    snapshots = {path for device in {part.device for part in parts} for path in _snapshots(device, parts)}
+    found = {path for path in snapshots | set(seen_twice(parts)) if _is_subvolume(path)}
+    if snapshots & found:
+        report.warning(
+            "Read-only snapshots of btrfs are not in the archive; "
+            "an image of the whole disk, -t qcow2 or -t raw, has them"
+        )
+    if len(found) > _MOST:
+        raise GuestError(f"the guest has {len(found)} snapshots, more than {_MOST}: remove some, or take -t qcow2")
+    return tuple(sorted(os.path.relpath(path, guest.root) for path in found))
+
+
+def seen_twice(parts: Sequence[MountedPart]) -> Iterator[str]:
+    """Where a part is to be seen that is mounted elsewhere as well. Pure."""
+    for number, one in enumerate(parts):
+        for other in parts:
+            path = _below(one, other.inside) if other.device == one.device else None
+            if path and path != other.path:
+                yield path
+        if any((each.device, each.inside) == (one.device, one.inside) for each in parts[:number]):
+            yield one.path
+
+
+def _below(part: MountedPart, inside: str) -> str | None:
+    """Where what is `inside` of the file system is to be seen below the mount point of `part`."""
+    top = part.inside.rstrip("/")
+    return f"{part.path}{inside.removeprefix(top)}" if inside.startswith(f"{top}/") and inside != part.inside else None
+
+
+def _snapshots(device: str, parts: Sequence[MountedPart]) -> Iterator[str]:
+    with looked_at(device, _BTRFS, "subvolid=5") as top:
+        told = run(["btrfs", "subvolume", "list", "-r", "-q", top]).stdout
+    mine = [part for part in parts if part.device == device]
+    for inside in (f"/{found[1]}" for found in map(_SNAPSHOT.search, told.splitlines()) if found):
+        if inside not in {part.inside for part in mine}:
+            yield from (path for path in (_below(part, inside) for part in mine) if path)
+
+
+def _mounted_parts(guest: Guest) -> tuple[MountedPart, ...]:
+    """In the order of mounting. Source: proc_pid_mountinfo(5)."""
+    parts = []
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        fields, _, rest = line.partition(" - ")
+        inside, path = (_unescaped(word) for word in fields.split(" ")[3:5])
+        kind, device = rest.split(" ")[:2]
+        if kind == _BTRFS and (path == guest.root or path.startswith(f"{guest.root}/")):
+            parts.append(MountedPart(_unescaped(device), inside, path))
+    return tuple(parts)
+
+
+def _unescaped(word: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), word)
+
+
+def _is_subvolume(path: str) -> bool:
+    place = Path(path)
+    return place.is_dir() and not place.is_symlink() and place.lstat().st_ino == _ROOT_INODE
