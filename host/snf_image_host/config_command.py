@@ -27,8 +27,10 @@ from snf_image_host.configuration.settings import (
     survey,
 )
 from snf_image_host.definitions import Definition
+from snf_image_host.hooks.switches import Shipped
 from snf_image_host.instance_image.files import VARIANTS_LIST as IMAGE_VARIANTS
-from snf_image_host.instance_image.settings import ImageSurvey, image_setting_fields, image_survey
+from snf_image_host.instance_image.neighbours import faults_beside
+from snf_image_host.instance_image.settings import ImageSettings, ImageSurvey, image_setting_fields, image_survey
 from snf_image_host.progress import printable
 from snf_image_shared.errors import ConfigurationError
 
@@ -77,9 +79,18 @@ def _check(root: Path, variant: str, look: Callable[[str, Path], Survey | ImageS
     found = [look(name, root) for name in names]
     warnings = dict.fromkeys(warning for each in found for warning in each.warnings)
     faults = dict.fromkeys(fault for each in found for fault in each.faults)
+    faults |= dict.fromkeys(fault for each in found for fault in _beside(each, root))
     checked = ", ".join(filter(None, names))
     good = [f"No fault found in the settings{' and the variants ' + checked if checked else ''}."]
     return _tell([] if faults else good, warnings, faults)
+
+
+def _beside(found: Survey | ImageSurvey, root: Path) -> Iterable[str]:
+    """The faults of hooks, networks and overlays of `image`, where its settings have none."""
+    if not isinstance(found.settings, ImageSettings):
+        return ()
+    node = survey("", root).settings
+    return faults_beside(found.settings, node.shipped_hooks if node else Shipped.TASKS)
 
 
 def _show_image(found: ImageSurvey, *, as_json: bool) -> int:

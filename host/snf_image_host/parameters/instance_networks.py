@@ -8,7 +8,7 @@ cluster that changes to this provider keeps its addresses. Source: instance-imag
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from pathlib import Path
@@ -52,6 +52,16 @@ def network_files(instance: str, directory: Path) -> tuple[Path, ...]:
         return ()
     subnet = directory / "subnets" / _subnet(file).strip("/")
     return (file, subnet) if subnet.parent.name == "subnets" and subnet.is_file() else (file,)
+
+
+def network_faults(directory: Path) -> Iterator[str]:
+    """What with_instance_network() would refuse, of all instances that have a file."""
+    card = Nic("aa:00:00:00:00:00")
+    for name in sorted(path.name for path in directory.glob("instances/*")):
+        try:
+            with_instance_network((card,), name, directory)
+        except ConfigurationError as error:
+            yield str(error)
 
 
 def _subnet(file: Path) -> str:

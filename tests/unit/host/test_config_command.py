@@ -21,6 +21,7 @@ from snf_image_host.config_command import main, quoted
 from snf_image_host.configuration.assignments import parse_assignments
 from snf_image_host.configuration.settings import setting_fields
 from snf_image_host.configuration.settings_manual import entries, markdown
+from snf_image_host.hooks.switches import SWITCH_FILE
 from snf_image_host.parameters.osparams import SECRET_PARAMETERS
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -284,3 +285,28 @@ def test_the_settings_of_the_definition_image_are_shown_and_checked_as_well(tmp_
     checked = call(tmp_path, "--definition", "image", "check")
     assert (checked.returncode, checked.stderr.count("[ERROR]")) == (3, 1)
     assert f"{tmp_path / directory}/variants/bad.conf, line 1: SWAP: 'perhaps'" in checked.stderr
+
+
+@pytest.mark.image_row(99)
+def test_networks_and_overlays_of_image_are_checked_where_their_hooks_are_switched_on(tmp_path: Path) -> None:
+    directory = "etc/ganeti/instance-image"
+    files = {
+        "etc/default/ganeti-instance-image": "OVERLAY=gone\n",
+        f"{directory}/variants.list": "",
+        f"{directory}/hooks/interfaces": SWITCH_FILE.decode(),
+        f"{directory}/hooks/overlays": SWITCH_FILE.decode(),
+        f"{directory}/networks/subnets/prod": "NETMASK=255.255.255.0\n",
+        f"{directory}/networks/instances/good.example.com": "ADDRESS=192.0.2.7\nSUBNET=prod\n",
+        f"{directory}/networks/instances/bad.example.com": "ADDRESS=192.0.2.8\nSUBNET=$(hostname)\n",
+        f"{directory}/networks/instances/bad.example.com~": "no file of an instance's\n",
+        f"{directory}/networks/instances/lost.example.com": "ADDRESS=192.0.2.9\nSUBNET=lost\n",
+    }
+    assert call(tmp_path, "--definition", "image", "check", files=files).returncode == 0
+    for hook in ("interfaces", "overlays"):
+        (tmp_path / directory / "hooks" / hook).chmod(0o755)
+    done = call(tmp_path, "--definition", "image", "check")
+    faults = [line for line in done.stderr.splitlines() if line.startswith("[ERROR]")]
+    assert (done.returncode, len(faults)) == (3, 3), done.stderr
+    assert f"{tmp_path / directory}/networks/instances/bad.example.com, line 2" in faults[0]
+    assert f"{tmp_path / directory}/networks/subnets/lost: is missing" in faults[1]
+    assert f"OVERLAY: {tmp_path / directory}/overlays/gone not found" in faults[2]
