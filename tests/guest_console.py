@@ -182,6 +182,13 @@ class GuestConsole:
         output, _, ending = _ESCAPES.sub("", answer).rpartition(mark)
         return Result(output.removesuffix("\n").rstrip("\n"), int(ending.strip().removesuffix("-")))
 
+    def failed_units(self) -> str:
+        """systemd's units that failed, and the end of what the journal has of each; empty if there is none."""
+        return self.run(
+            "systemctl --failed --plain --no-legend | while read -r unit rest; "
+            'do echo "$unit $rest"; journalctl --boot --no-pager --lines=40 --unit="$unit"; done'
+        ).output
+
     def poweroff(self, timeout: float = 180.0) -> None:
         """Shut the guest down and wait until QEMU has ended."""
         self._send("poweroff")

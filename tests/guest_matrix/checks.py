@@ -47,7 +47,7 @@ def check_start(guest: GuestConsole, delivered: Delivered) -> None:
         assert "done" in guest.run("timeout 500 cloud-init status --wait", timeout=520).output
     if case.systemd:
         state = guest.run(_BOOTED, timeout=420).output
-        assert (state, guest.run("systemctl --failed --plain --no-legend").output) == ("running", "")
+        assert (state, guest.failed_units()) == ("running", "")
     assert int(guest.run("df --block-size=1 --output=size / | tail -1").output) > 2 << 30
     swaps = guest.run("swapon --show=NAME --noheadings").output
     assert swaps == (f"/dev/vda{case.properties['SWAP'].partition(':')[0]}" if "SWAP" in case.properties else "")

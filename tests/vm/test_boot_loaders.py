@@ -127,7 +127,7 @@ def check(guest: GuestConsole, case: Case) -> None:
     line = guest.run("cat /proc/cmdline").output
     assert guest.run("findmnt -no FSTYPE /").output == case.properties["FILESYSTEM"]
     assert guest.run("stty -F /dev/ttyS0 speed").output == "38400"
-    assert guest.run("systemctl --failed --no-legend --plain").output == ""
+    assert guest.failed_units() == ""
     assert guest.run("test -d /sys/firmware/efi").status == (0 if case.uefi else 1)
     assert guest.run("findmnt /boot").status == (0 if case.properties.get("BOOT_SIZE", "0") != "0" else 1)
     assert guest.run("swapon --noheadings --show=type").output == (
