@@ -6,8 +6,10 @@ An Image is what copy() puts there. Whatever has to be interpreted for that is i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from snf_image_host.configuration.backends import Backend, Kind, has_programs, ranked, refusal
 from snf_image_host.configuration.settings import Settings
@@ -18,7 +20,7 @@ from snf_image_host.images.converter import converted
 from snf_image_host.images.decoder import decoded
 from snf_image_host.images.formats import HEAD
 from snf_image_host.images.integrity import integrity_of
-from snf_image_host.images.names import NO_IMAGE, WantedImage, is_local, unknown_kind
+from snf_image_host.images.names import NO_IMAGE, WantedImage, is_local, local_name, unknown_kind
 from snf_image_host.images.origins import LocalOrigin, Origin
 from snf_image_host.images.plugins import program_origin, why_not_told
 from snf_image_host.images.recipes import Container, Recipe, recipe_for
@@ -26,6 +28,7 @@ from snf_image_host.images.sources import Source
 from snf_image_host.images.spool import spooled
 from snf_image_host.images.streams import HeadedStream, Stream
 from snf_image_host.progress import Progress
+from snf_image_shared.errors import RequestError
 
 
 @contextmanager
@@ -105,7 +108,19 @@ def _takes(backend: Backend, img_id: str) -> bool:
 def _built_in(wanted: WantedImage, settings: Settings, progress: Progress) -> Origin:
     if is_url(wanted.id):
         return NetworkOrigin(wanted.id, settings, bool(wanted.checksums), progress.log)
+    _refuse_cached(wanted.id, settings)
     return LocalOrigin(wanted.id, wanted.format, settings.image_dir)
+
+
+def _refuse_cached(img_id: str, settings: Settings) -> None:
+    """Raise RequestError for the name of what was fetched from a URL: only who knows that URL is to have it.
+
+    The CACHE_DIR of `image` lies in its IMAGE_DIR.
+    """
+    images, cache = (Path(os.path.realpath(each)) for each in (settings.image_dir, settings.cache_dir))
+    found = Path(os.path.realpath(images / local_name(img_id)[0]))
+    if cache != images and found.is_relative_to(cache) and cache.is_relative_to(images):
+        raise RequestError("OS parameter img_id: it leads into CACHE_DIR; give the image's URL, or put it beside that")
 
 
 def _as_it_is(opened: Opened) -> Image:

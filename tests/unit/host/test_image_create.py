@@ -348,6 +348,15 @@ def test_an_image_is_fetched_once_from_a_private_server_and_kept_as_long_as_it_i
         assert len(bodies) == 1
 
 
+def test_nobody_names_what_others_had_fetched(node: Provider, instance: Instance) -> None:
+    """The cache lies in IMAGE_DIR, and calls an image by its sha256, which is no secret."""
+    node.configure("default", IMAGE_TYPE="raw", NOMOUNT="yes")
+    (node.images / "snf-image").mkdir(mode=0o700)
+    put(node, f"snf-image/image-{'0' * 64}")
+    for name in (f"snf-image/image-{'0' * 64}", f"local://snf-image/../snf-image/image-{'0' * 64}"):
+        assert "it leads into CACHE_DIR" in refused(node, instance, OSP_IMG_ID=name).last_line
+
+
 @pytest.mark.root
 def test_a_url_that_a_user_gives_may_not_lead_where_that_of_the_files_does(node: Provider, instance: Instance) -> None:
     with http_server({"/private": Document(IMAGE)}) as server:
