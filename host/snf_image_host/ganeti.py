@@ -101,6 +101,7 @@ class Request(BaseModel):
                 "answer_file_url": wanted.answer_file_url,
                 "guest_environment": _guest_environment(env, wanted),
                 "kernel_path": env.get("INSTANCE_HV_kernel_path", ""),
+                "boot_image": _boot_image(wanted),
                 "overlay": _overlay(wanted, settings),
                 "hooks": read_hook_set(settings.customize_dir, settings.shipped_hooks)
                 if settings.customize_dir
@@ -110,6 +111,11 @@ class Request(BaseModel):
                 else {},
             }
         )
+
+
+def _boot_image(wanted: Parameters) -> WantedImage | None:
+    name = Properties(wanted.properties).text("BOOT_IMAGE")
+    return WantedImage(name, Form.DUMP) if name and wanted.image_format == Form.DUMP else None
 
 
 def _overlay(wanted: Parameters, settings: Settings) -> Path | None:

@@ -82,7 +82,7 @@ def _request(
             "disks": request.disks[:1],
             "nics": first_card_asks(request.nics) if asks else request.nics,
             "kernel_path": kernel,
-            "boot_image": None if kernel else boot_image(request.image, image),
+            "boot_image": request.boot_image or (None if kernel else boot_image(request.image, image)),
             "overlay": request.overlay or _overlay(image, hooks),
             "hook_settings": {**image.variables, "IMAGE_TYPE": image.image_type},
             "kept_off": off,

@@ -17,6 +17,7 @@ from snf_image_host.configuration.settings import Settings
 from snf_image_host.disks.instance_disks import MAX_DISKS
 from snf_image_host.ganeti import Request
 from snf_image_host.images.checksum import Checksum
+from snf_image_host.images.names import WantedImage
 from snf_image_host.parameters.osparams import OS_PARAMETERS, os_parameters
 from snf_image_shared.errors import RequestError
 from snf_image_shared.job import Ipv4Method, PersonalityFile, Secrets
@@ -455,3 +456,10 @@ def test_values_that_no_environment_could_carry_are_taken() -> None:
     )
     assert (found.image.id, found.secrets.authorized_keys, found.secrets.password) == ("ä", keys, "pässwörd")
     assert found.personality == (PersonalityFile("/ä", contents),)
+
+
+@pytest.mark.parametrize(("img_format", "name"), [("dump", "debian-boot.dump"), ("tarball", None), ("diskdump", None)])
+def test_a_dump_may_have_another_one_of_boot_wherever_that_lies(img_format: str, name: str | None) -> None:
+    found = request(OSP_IMG_FORMAT=img_format, OSP_IMG_PROPERTIES='{"BOOT_IMAGE": "debian-boot.dump"}').boot_image
+    assert found == (WantedImage(name, "dump") if name else None)
+    assert request(OSP_IMG_FORMAT=img_format).boot_image is None

@@ -49,7 +49,7 @@ def properties(root: Path, text: str, env: Mapping[str, str] = KVM, hooks: HookS
 
 
 def switched_on(root: Path, *names: str) -> HookSet:
-    for name in ("cloud-init", "grub", "interfaces", "overlays", "ssh", "zz_ddns"):
+    for name in ("cloud-init", "cron_randomize", "grub", "interfaces", "overlays", "ssh", "zz_ddns"):
         (root / name).write_bytes(SWITCH_FILE)
         (root / name).chmod(0o755 if name in names else 0o644)
     return read_hook_set(root)
@@ -122,6 +122,12 @@ def test_kernel_arguments_come_with_the_hook_grub_alone(tmp_path: Path) -> None:
     text = "KERNEL_ARGS='a=/dev/x&y'"
     assert "KERNEL_ARGS" not in properties(tmp_path, text, hooks=switched_on(tmp_path, "ssh"))
     assert properties(tmp_path, text, hooks=switched_on(tmp_path, "grub"))["KERNEL_ARGS"] == "a=/dev/x&y"
+
+
+@pytest.mark.image_row(85)
+def test_minutes_of_cron_come_with_the_hook_cron_randomize_alone(tmp_path: Path) -> None:
+    assert "CRON_RANDOMIZE" not in properties(tmp_path, "", hooks=switched_on(tmp_path, "grub"))
+    assert properties(tmp_path, "", hooks=switched_on(tmp_path, "cron_randomize"))["CRON_RANDOMIZE"] == "yes"
 
 
 @pytest.mark.parametrize(
@@ -200,6 +206,11 @@ def test_the_dump_of_boot_is_known_by_that_of_the_root(tmp_path: Path) -> None:
     wanted.image_dir.mkdir(parents=True)
     with pytest.raises(ImageError, match=r"Can't find image file: .*/a-b-boot\.dump; "):
         boot_image(WantedImage("local://a-b-root.dump", "dump"), wanted)
+
+
+def test_a_user_may_name_the_dump_of_boot_himself(tmp_path: Path) -> None:
+    given = {"IMG_ID": "a-root.dump", "IMG_FORMAT": "dump", "IMG_PROPERTIES": '{"BOOT_IMAGE": "kernels.dump"}'}
+    assert request(tmp_path, "", (), **given).boot_image == WantedImage("kernels.dump", "dump")
 
 
 def test_the_node_s_own_settings_say_how_and_the_files_of_image_what(tmp_path: Path) -> None:
