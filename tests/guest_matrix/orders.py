@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from images.guests import USER, guest_image
 from images.inspection import check_table
 from provider import Instance, Provider
 from snf_image_shared.process import run
+from sparse_disks import copy_disk
 
 PASSWORD = "correct horse: battery 'staple'"
 MOTTO = "/srv/motto"
@@ -38,7 +38,7 @@ def deliver(provider: Provider, cache: Path, scratch: Path, case: Case) -> Deliv
     """Run create to its end; AssertionError with its log unless it succeeds."""
     template = guest_image(case.image, cache)
     image = provider.images / f"{case.image}.diskdump"
-    shutil.copy(template, image)
+    copy_disk(template, image)
     delivered = Delivered(case, scratch / "disk", template, scratch / "key", f"{case.image}.example.com")
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tenant", "-f", str(delivered.key)])
     with delivered.disk.open("wb") as file:

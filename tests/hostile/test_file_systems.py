@@ -21,6 +21,7 @@ from snf_image_helper.detection import find
 from snf_image_helper.disks.checking import finding
 from snf_image_helper.system import UnknownGuestError
 from snf_image_shared.errors import GuestError
+from sparse_disks import copy_disk
 from unit.helper.disk_images import Listener, attached, job, private_mounts, sh
 
 NAME = "hostile.example.com"
@@ -147,7 +148,7 @@ def test_a_damaged_root_fails_the_deployment_and_leaves_a_disk_that_does_not_boo
     provider: Provider, cache: Path, tmp_path: Path
 ) -> None:
     image = provider.images / "damaged.diskdump"
-    shutil.copy(layout("ext4-gpt", cache), image)
+    copy_disk(layout("ext4-gpt", cache), image)
     image.chmod(0o644)
     begin = extent(image, 1).offset
     # The inode table's first blocks, the root directory among them; the journal stays.

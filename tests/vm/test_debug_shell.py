@@ -7,7 +7,6 @@ import base64
 import os
 import re
 import select
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from images.layouts import layout
 from leaks import nothing_left
 from provider import TIMEOUT, Instance, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -41,10 +41,10 @@ def answered(terminal: int, question: bytes, answer: bytes) -> bool:
 def test_a_failing_task_leaves_a_root_shell_on_the_terminal_that_the_log_names(
     provider: Provider, cache: Path, tmp_path: Path
 ) -> None:
-    image = shutil.copy(layout("ext4-mbr-primary", cache), provider.images / "shell.diskdump")
+    image = copy_disk(layout("ext4-mbr-primary", cache), provider.images / "shell.diskdump")
     disk = tmp_path / "disk"
     with disk.open("wb") as file:
-        file.truncate(Path(image).stat().st_size)
+        file.truncate(image.stat().st_size)
     parameters = {"img_id": "shell.diskdump", "img_format": "diskdump", "img_properties": {"CUSTOM_TASK": FAILING_TASK}}
     provider.configure(HELPER_DIR=str(cache / "helper"), HELPER_DEBUG="yes", HELPER_SOFT_TIMEOUT="5m", KVM=OLD_KVM)
     try:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from images.layouts import HOSTNAME, layout
 from leaks import nothing_left
 from nbd_server import nbd_server
 from provider import Instance, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -28,7 +28,7 @@ NAME = "disks.example.com"
 @pytest.fixture
 def image(provider: Provider, cache: Path) -> str:
     """The img_id of a small image."""
-    shutil.copy(layout("ext4-gpt", cache), provider.images / "disks.diskdump")
+    copy_disk(layout("ext4-gpt", cache), provider.images / "disks.diskdump")
     return "disks.diskdump"
 
 
@@ -124,7 +124,7 @@ def test_block_devices_are_deployed_like_files_and_the_whole_second_becomes_swap
 @pytest.mark.row(59)
 def test_null_customises_what_is_on_the_disk(provider: Provider, cache: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    shutil.copy(layout("ext4-mbr-primary", cache), disk)
+    copy_disk(layout("ext4-mbr-primary", cache), disk)
     disk.chmod(0o600)
     outcome = provider.run(Instance(NAME, (disk,), parameters={"img_id": "null", "img_format": "diskdump"}))
     assert outcome.code == 0, outcome.log
@@ -136,7 +136,7 @@ def test_null_leaves_the_disk_bootable_when_the_customisation_fails(
     provider: Provider, cache: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
-    shutil.copy(layout("ext4-mbr-primary", cache), disk)
+    copy_disk(layout("ext4-mbr-primary", cache), disk)
     disk.chmod(0o600)
     head = disk.read_bytes()[:512]
     parameters = {"img_id": "null", "img_format": "diskdump", "img_properties": {"USERS": "nobody-of-that-name"}}

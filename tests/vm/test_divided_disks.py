@@ -16,6 +16,7 @@ from block_devices import loop_device
 from images.inspection import Probe, Tree, check_table, exists, fsck, partition_table, probe, read_file
 from images.partitions import MIB
 from provider import Instance, Outcome, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -73,7 +74,7 @@ def _deployed(provider: Provider, device: Path, disk: Path, properties: dict[str
         Instance(NAME, (device,), parameters=parameters), INSTANCE_HV_kernel_path="/boot/vmlinuz-of-the-node"
     )
     assert outcome.code == 0, outcome.log
-    shutil.copyfile(disk, copy)
+    copy_disk(disk, copy)
     on = {each.number: probe(copy, each.number) for each in partition_table(copy).partitions}
     return Divided(copy, outcome, on)
 

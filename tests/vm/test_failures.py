@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ import pytest
 from images.layouts import layout
 from leaks import nothing_left, open_to_others, sightings
 from provider import Instance, Outcome, Provider
+from sparse_disks import copy_disk, digest
 
 pytestmark = pytest.mark.vm
 
@@ -45,7 +45,7 @@ def settings(provider: Provider, cache: Path) -> Iterator[None]:
 def instance(provider: Provider, cache: Path, tmp_path: Path) -> Instance:
     """An instance on a disk twice the size of its image, with garbage where an old system may have been."""
     image = layout("ext4-mbr-primary", cache)
-    shutil.copy(image, provider.images / "small.diskdump")
+    copy_disk(image, provider.images / "small.diskdump")
     disk = tmp_path / "disk"
     size = 2 * image.stat().st_size
     with disk.open("wb") as file:
@@ -330,21 +330,16 @@ def test_what_can_be_known_beforehand_is_refused_before_anything_is_written(
     provider: Provider, instance: Instance, tmp_path: Path, breaking: Break, code: int, words: tuple[str, ...]
 ) -> None:
     broken = breaking(provider, instance, tmp_path)
-    before = _digest(instance.disks[0])
+    before = digest(instance.disks[0])
     with nothing_left(tmp_path):
         outcome = provider.run(broken)
     assert_failed(outcome, code, *words)
-    assert _digest(instance.disks[0]) == before
+    assert digest(instance.disks[0]) == before
 
 
 def _helper_dir(provider: Provider) -> Path:
     settings = (provider.root / "etc/snf-image/snf-image.conf").read_text()
     return Path(settings.partition("HELPER_DIR='")[2].partition("'")[0])
-
-
-def _digest(disk: Path) -> str:
-    with disk.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_until(process: subprocess.Popen[str], mark: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from images.inspection import Tree, read_file
 from images.layouts import LAYOUTS, layout
 from provider import Instance, Outcome, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -67,7 +68,7 @@ def image(provider: Provider, cache: Path, tmp_path: Path) -> tuple[Provider, In
     """The OS definition with a raw image, and an instance of it."""
     definition = provider.as_image()
     source = layout(_LAYOUT, cache)
-    shutil.copy(source, definition.images / "small-x86_64.raw")
+    copy_disk(source, definition.images / "small-x86_64.raw")
     definition.configure(IMAGE_NAME="small", IMAGE_TYPE="raw", ARCH="x86_64", OVERLAY="web", KERNEL_ARGS="a=/b&c")
     disk = tmp_path / "disk"
     with disk.open("wb") as file:

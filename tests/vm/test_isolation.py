@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -16,6 +15,7 @@ import pytest
 
 from images.layouts import layout
 from provider import Instance, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -33,7 +33,7 @@ READING = ("read", "pread64", "preadv", "preadv2", "readv")
 def instance(provider: Provider, cache: Path, tmp_path: Path) -> Instance:
     """A small instance; its disk has a name that no other file has."""
     image = layout("ext4-mbr-primary", cache)
-    shutil.copy(image, provider.images / "isolated.diskdump")
+    copy_disk(image, provider.images / "isolated.diskdump")
     disk = tmp_path / "the-tenants-disk"
     with disk.open("wb") as file:
         file.truncate(2 * image.stat().st_size)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import ctypes
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from images.inspection import (
 from images.layouts import HOSTNAME, LAYOUTS, WITH_RSA_KEY, layout
 from images.partitions import SECTORS_PER_MIB
 from provider import Instance, Outcome, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -75,7 +75,7 @@ def deployed(
 def deploy(name: str, provider: Provider, cache: Path, directory: Path) -> Deployed:
     """Deploy a layout with everything that this version can do to a guest."""
     image = layout(name, cache)
-    shutil.copy(image, provider.images / f"{name}.diskdump")
+    copy_disk(image, provider.images / f"{name}.diskdump")
     disk = directory / "disk"
     with disk.open("wb") as file:
         file.truncate(image.stat().st_size + (700 << 20))

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from images.layouts import LAYOUTS, layout
 from leaks import nothing_left
 from orchestrator import Build, recorded
 from provider import Instance, Outcome, Provider
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -71,7 +71,7 @@ def image(provider: Provider, cache: Path) -> Iterator[Path]:
     settings = provider.root / "etc/snf-image/snf-image.conf"
     before = settings.read_text()
     path = provider.images / "cyclades.diskdump"
-    shutil.copy(layout(LAYOUT, cache), path)
+    copy_disk(layout(LAYOUT, cache), path)
     beside = path.with_name(f"{path.name}.sha256")
     beside.write_text(hashlib.sha256(path.read_bytes()).hexdigest())
     yield path

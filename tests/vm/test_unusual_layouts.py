@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from images.inspection import Tree, check_table, extent, filesystem_size, fsck, 
 from images.layouts import HOSTNAME, UNUSUAL, Layout, layout
 from provider import TIMEOUT, Instance, Outcome, Provider
 from snf_image_shared.process import Limits, run
+from sparse_disks import copy_disk
 
 pytestmark = pytest.mark.vm
 
@@ -53,7 +53,7 @@ class Deployed:
 
 def deploy(image: Path, provider: Provider, disk: Path, **properties: str) -> Outcome:
     """Deploy an image onto a disk that is GROWN_MIB larger."""
-    shutil.copy(image, provider.images / "unusual.diskdump")
+    copy_disk(image, provider.images / "unusual.diskdump")
     with disk.open("wb") as file:
         file.truncate(image.stat().st_size + (GROWN_MIB << 20))
     wanted = {"CUSTOM_TASK": base64.b64encode(TELL.encode()).decode(), **properties}
@@ -151,7 +151,7 @@ def test_an_xfs_of_the_old_format_grows_and_is_written(provider: Provider, tmp_p
 
 def test_a_guest_on_lvm_is_inspected_and_renamed(provider: Provider, cache: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    shutil.copy(layout("lvm-ext4", cache), disk)
+    copy_disk(layout("lvm-ext4", cache), disk)
     disk.chmod(0o600)
     said = run([str(provider.root / "usr/sbin/snf-image-inspect"), "--json", str(disk)], limits=Limits(timeout=TIMEOUT))
     found = json.loads(said.stdout)["disk"]
