@@ -75,17 +75,15 @@ def properties(facts: Facts) -> dict[str, str]:
         if found is None or found.system is None:
             return {}
         return {"OSFAMILY": found.system.family, "ROOT_PARTITION": str(found.system.root_partition)}
-    wanted = {"OSFAMILY": "linux"}
     root, boot = facts.captured.at("/"), facts.captured.at("/boot")
+    sizes = {"BOOT_SIZE": boot.size if boot else 0, "SWAP_SIZE": facts.captured.swap}
+    # The definition image would make what is not told to be absent.
+    wanted = {"OSFAMILY": "linux", **{name: str(-(-max(0, size) // _MIB)) for name, size in sizes.items()}}
     if root and root.type in FILE_SYSTEMS:
         wanted["FILESYSTEM"] = root.type
-    if boot:
-        wanted["BOOT_SIZE"] = str(-(-boot.size // _MIB))
     table = found.table if found else None
     if table and table.kind in _TABLES:
         wanted["PARTITION_TABLE"] = _TABLES[table.kind]
-    if facts.captured.swap > 0:
-        wanted["SWAP_SIZE"] = str(-(-facts.captured.swap // _MIB))
     if found and found.boot.uefi and not found.boot.bios:
         wanted |= {"BOOT_MODE": BootMode.UEFI, "PARTITION_TABLE": TableType.GPT}
     return {name: str(value) for name, value in wanted.items()}

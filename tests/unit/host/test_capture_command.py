@@ -113,7 +113,11 @@ def test_the_properties_of_an_archive_give_the_layout_again() -> None:
 
 def test_words_of_a_guest_that_mean_nothing_here_are_no_property() -> None:
     strange = Captured((CapturedFileSystem("/", "$(id)", 1), CapturedFileSystem("/home", "ext4", 1)))
-    assert properties(Facts("tarball", "tarball", "gz", "", None, strange)) == {"OSFAMILY": "linux"}
+    assert properties(Facts("tarball", "tarball", "gz", "", None, strange)) == {
+        "OSFAMILY": "linux",
+        "BOOT_SIZE": "0",
+        "SWAP_SIZE": "0",
+    }
 
 
 def test_a_disk_is_told_by_its_system_and_nothing_is_told_of_an_unknown_one() -> None:
