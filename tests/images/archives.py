@@ -8,15 +8,13 @@ from pathlib import Path
 
 from images.bootstrap import Recipe, bootstrap, in_root
 from images.cache import cached
-from images.distribution import MASKED, initrd_hook
+from images.distribution import MASKED, PATIENCE, PATIENCE_FILE, initrd_hook
 
 HOSTNAME = "template"
 _PACKAGES = ("udev", "dbus", "kmod", "iproute2", "ifupdown", "e2fsprogs", "xfsprogs", "btrfs-progs", "login", "acl")
 _KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "procps", "systemd-sysv", "openssh-server", "passwd")
 _LOADERS = ("grub2-common", "grub-pc-bin", "grub-efi-amd64-bin")
 _MODULES = ("ext4", "xfs", "btrfs")
-# An emulated guest beside three others finds its disk's partitions late.
-_PATIENCE = "[Manager]\nDefaultDeviceTimeoutSec=20min\nDefaultTimeoutStartSec=20min\n"
 
 
 def guest_tarball(suite: str, cache: Path) -> Path:
@@ -35,9 +33,9 @@ def _tarball(suite: str, scratch: Path) -> Path:
     in_root(root, "passwd", "--lock", "root")
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    settings = root / "etc/systemd/system.conf.d/patience.conf"
+    settings = root / PATIENCE_FILE.removeprefix("/")
     settings.parent.mkdir()
-    settings.write_text(_PATIENCE)
+    settings.write_text(PATIENCE)
     with tarfile.open(tarball, "w", format=tarfile.PAX_FORMAT) as archive:
         archive.add(root, ".")
     return tarball

@@ -41,6 +41,9 @@ MASKED = (
     *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "sys-kernel-debug.mount", "dev-hugepages.mount"),
     *("sys-kernel-tracing.mount", "systemd-tmpfiles-clean.timer", "kmod-static-nodes.service", "ldconfig.service"),
 )
+# An emulated guest beside three others finds its disk's partitions late: after more than systemd's 90 seconds.
+PATIENCE_FILE = "/etc/systemd/system.conf.d/patience.conf"
+PATIENCE = "[Manager]\nDefaultDeviceTimeoutSec=20min\nDefaultTimeoutStartSec=20min\n"
 _CMDLINE = "console=tty0 console=ttyS0,115200 quiet"
 
 
@@ -121,6 +124,7 @@ def _dress(distribution: Distribution, root: Path) -> None:
         "/etc/machine-id": f"{MACHINE_ID}\n",
         "/etc/fstab": _fstab(distribution),
         "/etc/systemd/journald.conf.d/template.conf": "[Journal]\nStorage=volatile\n",
+        PATIENCE_FILE: PATIENCE,
         "/boot/grub/grub.cfg": _grub_cfg(),
         **distribution.files,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from images import grub
 from images.bootstrap import Recipe, bootstrap, in_root
 from images.cache import cached
-from images.distribution import MASKED, initrd_hook
+from images.distribution import MASKED, PATIENCE, PATIENCE_FILE, initrd_hook
 from images.file_systems import Kind
 from images.layouts import Layout, Volume, lay_out
 from images.partitions import SECTORS_PER_MIB, Partition, Table, TableType, Type, last_size
@@ -199,6 +199,7 @@ def _dress(tree: _Tree) -> None:
         "/etc/default/grub": _DEFAULT_GRUB.format(SERIAL if tree.serial else ""),
         "/boot/grub/grub.cfg": _grub_cfg(tree),
         "/etc/systemd/journald.conf.d/template.conf": "[Journal]\nStorage=volatile\n",
+        PATIENCE_FILE: PATIENCE,
         **stack.files,
         **stack.traces,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from snf_image_helper.guest import Guest
 from snf_image_helper.linux.distros import Distro, Family
-from snf_image_helper.linux.services import is_enabled, is_started
+from snf_image_helper.linux.services import has_systemd, is_enabled, is_started
 from snf_image_helper.network import (
     alpine,
     dhcpcd,
@@ -175,7 +175,9 @@ _FACTS: Mapping[Renderer, Callable[[Guest, tuple[Card, ...]], Facts]] = {
         files_in(guest, netplan.DIRECTORY, r".*\.yaml"), backend=_backend(guest)
     ),
     Renderer.NETWORKD: lambda guest, cards: Facts(files_in(guest, networkd.DIRECTORY, r".*\.network")),
-    Renderer.IFUPDOWN: lambda guest, cards: Facts(_there(guest, ifupdown.INTERFACES), _matches_mac(guest)),
+    Renderer.IFUPDOWN: lambda guest, cards: Facts(
+        _there(guest, ifupdown.INTERFACES), _matches_mac(guest), has_systemd(guest)
+    ),
     Renderer.NETWORKMANAGER: _of_networkmanager,
     Renderer.IFCFG: _of_ifcfg,
     Renderer.WICKED: lambda guest, cards: _of_wicked(guest),

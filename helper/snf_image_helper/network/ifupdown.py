@@ -19,8 +19,14 @@ from snf_image_shared.job import Ipv4Method, Ipv6Method, Route
 
 INTERFACES = "/etc/network/interfaces"
 MAPPING_SCRIPT = "/etc/network/snf-image-by-mac"
+DROP_IN = "/etc/systemd/system/networking.service.d/snf-image.conf"
 
 _LOOPBACK = "\nauto lo\niface lo inet loopback\n"
+_SETTLING = f"""{HEADER}\
+# ifupdown itself waits for udev only if it sees its cards, and one that is found by its MAC address may come later.
+[Service]
+ExecStartPre=-/bin/udevadm settle
+"""
 ONLY_LOOPBACK = HEADER + _LOOPBACK
 _SCRIPT = f"""#!/bin/sh
 {HEADER}# ifupdown's mapping script: turns an interface into the logical one that has its MAC address.
@@ -46,6 +52,8 @@ def render(cards: tuple[Card, ...], facts: Facts) -> Rendered:
     files = {INTERFACES: FileContent(ONLY_LOOPBACK + (_mapping(up) if facts.matches_mac and up else "") + stanzas)}
     if facts.matches_mac and up:
         files[MAPPING_SCRIPT] = FileContent(_SCRIPT, 0o755)
+        if facts.systemd:
+            files[DROP_IN] = FileContent(_SETTLING)
     elif not facts.matches_mac:
         files |= rules(cards, facts)
     return Rendered(files, suffixed(facts.competing))

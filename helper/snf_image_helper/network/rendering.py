@@ -59,13 +59,14 @@ class Rendered:
 class Facts:
     """`competing` are the guest's own network files of the chosen kind.
 
-    `matches_mac`: its ifupdown finds cards by MAC address. `backend` is netplan's, or what stands behind the files.
-    `name` is what cards are called before their number, where they have to be called something. `texts` are files of
-    the guest that are changed in place, by path.
+    `matches_mac`: its ifupdown finds cards by MAC address. `systemd`: that is the init. `backend` is netplan's, or what
+    stands behind the files. `name` is what cards are called before their number, where they have to be called
+    something. `texts` are files of the guest that are changed in place, by path.
     """
 
     competing: tuple[str, ...] = ()
     matches_mac: bool = True
+    systemd: bool = True
     backend: str = "networkd"
     name: str = "eth"
     texts: Mapping[str, str] = field(default_factory=dict)
