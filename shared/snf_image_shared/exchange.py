@@ -25,6 +25,7 @@ _LONGEST_EXTENSION = 64 << 10  # bytes of a PAX header or a long name
 _MOST_HEADERS = 64  # in a row that are not a member
 _DUMP_MAGIC = 60012  # NFS_MAGIC, of what Linux dumps
 _TS_TAPE = 1
+_RAW = b"raw"  # a group that nobody has, and nobody needs: the number counts, and is 0
 _CURE = "import it with the OS definition that exported it, or export it again"
 
 
@@ -34,10 +35,14 @@ class ExchangeError(SnfImageError):
 
 @dataclass(frozen=True)
 class Member:
-    """One of MEMBERS and its length in bytes."""
+    """One of MEMBERS and its length in bytes.
+
+    `is_raw` says of DISK_IMAGE that it is the disk, byte by byte, whatever a guest has written to its beginning.
+    """
 
     name: str
     size: int
+    is_raw: bool = False
 
     @property
     def padding(self) -> int:
@@ -51,7 +56,8 @@ def header(member: Member) -> bytes:
     before = b"".join(
         (f"./{member.name}".encode().ljust(100, b"\0"), b"0000600\0", b"0000000\0", b"0000000\0", size, b"%011o\0" % 0)
     )
-    after = (b"0" + bytes(100) + b"ustar  \0" + b"root".ljust(32, b"\0") + b"root".ljust(32, b"\0")).ljust(356, b"\0")
+    group = (_RAW if member.is_raw else b"root").ljust(32, b"\0")
+    after = (b"0" + bytes(100) + b"ustar  \0" + b"root".ljust(32, b"\0") + group).ljust(356, b"\0")
     checksum = sum(before) + sum(after) + 8 * ord(" ")
     return before + b"%06o\0 " % checksum + after
 
@@ -92,7 +98,7 @@ def next_member(read: Callable[[int], bytes]) -> Member | None:
         elif found.kind == "5" and not found.size and _is_directory(name or found.name):
             name, size = "", None
         elif found.kind in "0\0":
-            return _member(name or found.name, found.size if size is None else size)
+            return _member(name or found.name, found.size if size is None else size, is_raw=found.is_raw)
         else:
             raise ExchangeError(f"the stream has {_shown(name or found.name)}, which is no plain file; {_CURE}")
     raise ExchangeError(f"the stream has nothing but headers; {_CURE}")
@@ -108,6 +114,7 @@ class _Header:
     name: str
     size: int
     kind: str
+    is_raw: bool
 
     @classmethod
     def parse(cls, block: bytes) -> _Header:
@@ -120,14 +127,15 @@ class _Header:
         size = int.from_bytes(block[125:136], "big") if binary else _octal(block[124:136])
         if size is None or size < 0:
             raise ExchangeError(f"the stream is no whole tar archive: a size is damaged; {_CURE}")
-        return cls(block[:100].split(b"\0")[0].decode("utf-8", "replace"), size, chr(block[156]))
+        name = block[:100].split(b"\0")[0].decode("utf-8", "replace")
+        return cls(name, size, chr(block[156]), block[297:329].rstrip(b"\0") == _RAW)
 
 
-def _member(name: str, size: int) -> Member:
+def _member(name: str, size: int, *, is_raw: bool) -> Member:
     known = name.removeprefix("./")
     if known not in MEMBERS:
         raise ExchangeError(f"the stream has a file {_shown(name)}, but only {', '.join(MEMBERS)} are known; {_CURE}")
-    return Member(known, size)
+    return Member(known, size, is_raw)
 
 
 def _is_directory(name: str) -> bool:

@@ -106,7 +106,7 @@ class WayOut:
 
 def export_whole(disk: Readable, way_out: WayOut) -> None:
     """The disk as an image in the archive. Raises DiskError, and SnfImageError if the reader goes away."""
-    member = Member(DISK_IMAGE, disk.size)
+    member = Member(DISK_IMAGE, disk.size, is_raw=True)
     way_out.begin(exchange.length([member]))
     write_all(way_out.out_fd, memoryview(exchange.header(member)))
     send_disk(disk, way_out.out_fd)

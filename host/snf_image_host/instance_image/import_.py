@@ -110,7 +110,7 @@ class _Import:
         """Put the image onto the disk, and let the guest grow where that is larger."""
         tarred = TarredDisk(incoming)
         headed = HeadedStream(tarred, HEAD)
-        recipe = _recipe(headed.head)
+        recipe = Recipe() if tarred.is_raw else _recipe(headed.head)
         img_format = "diskdump" if recipe.container is Container.RAW else recipe.container.value
         opened = Opened(headed, recipe, Integrity(), img_format)
         with (
@@ -187,7 +187,7 @@ class _Filled:
 
 
 def _recipe(head: bytes) -> Recipe:
-    """Raw, or qcow2 as instance-image exported. Raises ImageError for anything else that is no disk."""
+    """Raw, or qcow2 as instance-image 0.7.3 exported. Raises ImageError for anything else that is no disk."""
     kind = recognise(head)
     if kind is None or kind.wrapping is Wrapping.OTHER:
         return Recipe()

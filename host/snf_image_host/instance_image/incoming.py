@@ -135,6 +135,11 @@ class TarredDisk:
         """Bytes of the image."""
         return self._member.size
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether who exported it says that it is the disk itself, whatever it begins with."""
+        return self._member.is_raw
+
     def readinto(self, view: memoryview) -> int:
         """As Stream says."""
         if not self._left:

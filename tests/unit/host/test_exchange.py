@@ -161,6 +161,20 @@ def test_what_was_exported_comes_back_byte_by_byte(node: Provider, disk: Path, t
     assert disk.read_bytes()[: len(CONTENT)] == CONTENT
 
 
+@pytest.mark.image_row(22, 41, 44)
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("kind", ["qcow2", "vmdk"])
+def test_a_disk_that_a_guest_has_begun_with_a_container_comes_back_as_it_was(
+    node: Provider, disk: Path, tmp_path: Path, index: int, kind: str
+) -> None:
+    source = tmp_path / "source"
+    subprocess.run(["qemu-img", "create", "-q", "-f", kind, str(source), "1M"], check=True)
+    os.truncate(source, 2 * MIB)
+    outcome = imported(node, disk, exported(node, source), index)
+    assert outcome.code == 0, outcome.log
+    assert disk.read_bytes()[: 2 * MIB] == source.read_bytes()
+
+
 @pytest.mark.image_row(41, 45)
 @pytest.mark.parametrize("options", [["-c"], []])
 def test_the_qcow2_image_that_0_7_3_exported_comes_back(

@@ -157,3 +157,15 @@ def test_a_dump_is_known_by_its_first_record(tmp_path: Path) -> None:
     assert is_dump(dump[:32])
     assert not is_dump(bytes(32))
     assert not is_dump(dump[:31])
+
+
+def test_a_raw_image_is_a_plain_file_for_every_tar_and_told_from_one_of_0_7_3(tmp_path: Path) -> None:
+    member = Member("disk.img", 700, is_raw=True)
+    archive = header(member) + bytes(700) + bytes(member.padding) + bytes(ending([member]))
+    for command in (["tar"], ["bsdtar"]):
+        done = subprocess.run([*command, "-C", tmp_path, "-xf", "-"], input=archive, check=True, stderr=subprocess.PIPE)
+        assert (done.stderr, (tmp_path / "disk.img").stat().st_size) == (b"", 700)
+        (tmp_path / "disk.img").unlink()
+    assert members(archive) == [(member, bytes(700))]
+    (tmp_path / "disk.img").write_bytes(bytes(700))
+    assert [each.is_raw for each, _ in members(tar(tmp_path))] == [False]
