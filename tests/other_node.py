@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -53,10 +53,11 @@ esac
 
 @dataclass(frozen=True)
 class OtherNode:
-    """`programs` is what its root's shell looks through first; the rest is the master's."""
+    """`programs` is what its root's shell looks through first, `pid` its sshd; the rest is the master's."""
 
     programs: Path
     scratch: Path
+    pid: int = 0
 
     @property
     def asked(self) -> list[str]:
@@ -112,7 +113,7 @@ def other_node(scratch: Path) -> Iterator[OtherNode]:
     with subprocess.Popen(command) as daemon:
         try:
             _wait_for(port, daemon)
-            yield node
+            yield replace(node, pid=daemon.pid)
         finally:
             daemon.terminate()
 

@@ -46,7 +46,7 @@ def lived_in_disk(disk: Path, scratch: Path) -> None:
     with mounted(running, BOOT, scratch) as boot:
         (boot / "vmlinuz").write_bytes(b"a kernel" * 1000)
     with mounted(running, ROOT, scratch) as root:
-        _fill(root)
+        fill(root)
         os.sync()
         (root / NEWEST).write_text("written last\n")
         for path in (root / NEWEST, root / "var"):
@@ -109,7 +109,8 @@ def _content(path: Path, status: os.stat_result) -> object:
     return None
 
 
-def _fill(root: Path) -> None:
+def fill(root: Path) -> None:
+    """Make the tree of the guest's root in the empty directory, which must take all attributes."""
     for name in (
         "boot",
         "dev",

@@ -182,12 +182,13 @@ def test_the_definition_image_is_one_for_ganeti_with_all_hooks_off(node: Node, l
     scripts = [f"{IMAGE_OS}/{name}" for name in ("create", "export", "import", "rename", "verify")]
     files = [f"{IMAGE_OS}/{name}" for name in ("ganeti_api_version", "parameters.list", "variants.list")]
     hooks = [
-        f"{IMAGE_FILES}/hooks/{name}" for name in ("cloud-init", "grub", "interfaces", "overlays", "ssh", "zz_ddns")
+        f"{IMAGE_FILES}/hooks/{name}"
+        for name in ("cloud-init", "cron_randomize", "grub", "interfaces", "overlays", "ssh", "zz_ddns")
     ]
     assert life.installed >= {*scripts, *files, *hooks, IMAGE_CONF, f"{IMAGE_FILES}/networks/subnets"}
     _install(node, "debs")
     modes = node.run("stat", "-L", "-c", "%a", *scripts, *files, *hooks).split()
-    assert modes == ["755"] * 5 + ["644"] * 9
+    assert modes == ["755"] * 5 + ["644"] * 10
     assert node.run("stat", "-c", "%a", IMAGE_FILES).strip() == "755"
     assert node.run("cat", f"{IMAGE_OS}/ganeti_api_version") == "20\n15\n"
     node.run("dpkg", "--purge", *OURS)

@@ -40,7 +40,7 @@ FOR_WINDOWS = (
 )
 _OF_WINDOWS = frozenset({NTFS, "BitLocker"})
 # Ordered, and in nothing that a seed says.
-_UNABLE = ("CUSTOM_TASK", "KEYMAP", "CONSOLE", "KERNEL_ARGS")
+_UNABLE = ("CUSTOM_TASK", "KEYMAP", "CONSOLE", "KERNEL_ARGS", "CRON_RANDOMIZE")
 
 
 def is_asked_for(job: Job) -> bool:

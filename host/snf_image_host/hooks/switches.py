@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A directory of hooks: which of its programs run, by run-parts' rules, and which stand for a task of ours.
 
-instance-image ships six hooks, of which an administrator makes those executable that he wants. Tasks do their work
-here. A file counts as shipped by its content: one that was edited is the administrator's own program, and runs.
+instance-image ships six hooks, of which an administrator makes those executable that he wants; one more was proposed
+for it. Tasks do their work here. A file counts as shipped by its content: one that was edited is the administrator's
+own program, and runs.
 Source of the digests: the files of all releases of instance-image, 0.1 to 0.7.3.
 """
 
@@ -20,9 +21,10 @@ from snf_image_shared.errors import ConfigurationError
 
 
 class Switch(StrEnum):
-    """The hooks that instance-image ships, in the order in which it runs them."""
+    """The hooks that instance-image ships, and one that it never did, in the order in which it runs them."""
 
     CLOUD_INIT = "cloud-init"
+    CRON_RANDOMIZE = "cron_randomize"
     GRUB = "grub"
     INTERFACES = "interfaces"
     OVERLAYS = "overlays"
@@ -37,7 +39,7 @@ class Shipped(StrEnum):
     PROGRAMS = "programs"
 
 
-# What we ship ourselves under each of the six names. It is never run.
+# What we ship ourselves under each of these names. It is never run.
 SWITCH_FILE = b"""\
 #!/bin/sh
 # A switch of snf-image: executable, it turns on what ganeti-instance-image's hook of this name did.
@@ -46,6 +48,7 @@ exit 0
 """
 _DIGESTS: Mapping[Switch, frozenset[str]] = {
     Switch.CLOUD_INIT: frozenset({"500d75607b11f5c41da2a983a12f36aa068423010e6e5351204d13d4b9fc41f3"}),
+    Switch.CRON_RANDOMIZE: frozenset(),
     Switch.GRUB: frozenset(
         {
             "eb81363f67dda9e16933578f59eb6b19bf5867ce8f86edd3f521caf84d3583f8",

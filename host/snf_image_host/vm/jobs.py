@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
+from snf_image_host.hooks.switches import HookSet, Switch
 from snf_image_host.images.names import DUMPS
 from snf_image_host.vm.qemu import disk_serial
 from snf_image_shared.job import JOB_VERSION, Action, Job
@@ -29,6 +30,7 @@ def job_for(
         properties={
             **parse_properties(settings.default_properties or "{}", "DEFAULT_PROPERTIES"),
             **_dump_properties(request.image.format),
+            **_switched_on(request.hooks),
             **request.properties,
         },
         personality=request.personality,
@@ -61,3 +63,8 @@ def _dump_properties(img_format: str) -> dict[str, str]:
     if family := DUMPS.get(img_format):
         return {"OSFAMILY": family, "ROOT_PARTITION": "1"}
     return {}
+
+
+def _switched_on(hooks: HookSet | None) -> dict[str, str]:
+    """The property that a switch stands for, by either definition; one that somebody gave wins over it."""
+    return {"CRON_RANDOMIZE": "yes"} if hooks and Switch.CRON_RANDOMIZE in hooks.switches else {}

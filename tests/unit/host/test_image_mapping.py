@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from snf_image_host.configuration.setting_types import Verify
+from snf_image_host.configuration.settings import Settings
 from snf_image_host.ganeti import Request
 from snf_image_host.hooks.switches import SWITCH_FILE, HookSet, read_hook_set
 from snf_image_host.images.cache_directory import cache_directory
@@ -27,6 +28,7 @@ from snf_image_host.instance_image.mapping import (
 from snf_image_host.instance_image.names import boot_image, image_id, type_of
 from snf_image_host.instance_image.settings import ImageSettings
 from snf_image_host.vm.hook_orders import cloud_config
+from snf_image_host.vm.jobs import job_for
 from snf_image_shared.deployment import CloudConfig
 from snf_image_shared.errors import ConfigurationError, ImageError, RequestError
 from snf_image_shared.job import Ipv4Method, Ipv6Method, Nic
@@ -125,9 +127,19 @@ def test_kernel_arguments_come_with_the_hook_grub_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.image_row(85)
-def test_minutes_of_cron_come_with_the_hook_cron_randomize_alone(tmp_path: Path) -> None:
-    assert "CRON_RANDOMIZE" not in properties(tmp_path, "", hooks=switched_on(tmp_path, "grub"))
-    assert properties(tmp_path, "", hooks=switched_on(tmp_path, "cron_randomize"))["CRON_RANDOMIZE"] == "yes"
+@pytest.mark.parametrize(
+    ("switch", "given", "wanted"),
+    [
+        ("grub", "{}", None),
+        ("cron_randomize", "{}", "yes"),
+        ("cron_randomize", '{"CRON_RANDOMIZE": "no"}', "no"),
+    ],
+)
+def test_minutes_of_cron_come_with_the_hook_cron_randomize_unless_somebody_says_no(
+    tmp_path: Path, switch: str, given: str, wanted: str | None
+) -> None:
+    asked = request(tmp_path, "", (switch,), IMG_PROPERTIES=given)
+    assert job_for(asked, Settings()).properties.get("CRON_RANDOMIZE") == wanted
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def test_the_definition_image_is_a_second_one_with_its_switches_off_and_files_th
     assert (directory / "variants.list").read_text() == "default\n"
     assert (twice / "etc/default/ganeti-instance-image").read_text() == "SWAP=no\n"
     hooks = sorted((twice / "etc/ganeti/instance-image/hooks").iterdir())
-    assert [hook.name for hook in hooks] == ["cloud-init", "grub", "interfaces", "overlays", "ssh", "zz_ddns"]
+    assert [hook.name for hook in hooks] == [
+        *("cloud-init", "cron_randomize", "grub", "interfaces", "overlays", "ssh", "zz_ddns"),
+    ]
     assert {hook.stat().st_mode & 0o777 for hook in hooks} == {0o644}
     assert {hook.read_bytes() for hook in hooks} == {SWITCH_FILE}
 
