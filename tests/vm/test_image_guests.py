@@ -16,6 +16,7 @@ from guest_matrix.redeployed import (
     DISK_SIZE,
     GATEWAY,
     KERNEL_ARGS,
+    LOOKED,
     PASSWORD,
     REDEPLOYMENTS,
     Redeployment,
@@ -49,13 +50,14 @@ def test_a_captured_guest_boots_from_its_new_layout_as_it_was_ordered(workshop: 
         check_start(guest)
         check_layout(guest, case)
         check_orders(guest, case)
+        check_isolation(guest, case)
         guest.poweroff()
     disk.unlink()
 
 
 def check_start(guest: GuestConsole) -> None:
     state = guest.run("timeout 400 systemctl is-system-running --wait", timeout=420).output
-    assert (state, guest.run("systemctl --failed --plain --no-legend").output) == ("running", "")
+    assert (state, guest.failed_units()) == ("running", "")
 
 
 def check_layout(guest: GuestConsole, case: Redeployment) -> None:
@@ -78,3 +80,9 @@ def check_orders(guest: GuestConsole, case: Redeployment) -> None:
     assert guest.run("cat /etc/motd; stat --format=%a /.in-the-root").output == "from the overlay\n600"
     kind = f"debian {case.kind} {case.filesystem} {1 if case.boot else 0}"
     assert guest.run("cat /etc/hooked").output == kind
+
+
+def check_isolation(guest: GuestConsole, case: Redeployment) -> None:
+    """The guest's own programs found their root's walls, and nothing else of the helper VM."""
+    if not case.has_kernel and case.kind != "qcow2":
+        assert guest.run("cat /etc/looked").output == LOOKED

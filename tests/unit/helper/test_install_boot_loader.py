@@ -16,7 +16,7 @@ from snf_image_helper.boot_loaders.install_grub import install_bios, install_uef
 from snf_image_helper.boot_loaders.install_grub_legacy import _fit_menus as fit_menus
 from snf_image_helper.boot_loaders.installing import installer_for
 from snf_image_helper.boot_loaders.starting import Kernel, Start, kernels_in, start_of
-from snf_image_helper.chroot import Chroot
+from snf_image_helper.chroot import Chroot, chroot
 from snf_image_helper.disks.filesystems import FileSystem
 from snf_image_helper.files.edits import Edits
 from snf_image_helper.guest import Guest
@@ -247,7 +247,7 @@ def room(tmp_path: Path) -> Iterator[tuple[Guest, Chroot]]:
     """A guest with this machine's shell, whose /usr/sbin is its own."""
     root = tmp_path / "root"
     with private_mounts(), guest_in(root) as guest:
-        for name in ("proc", "usr", *(f"usr/{name}" for name in ("bin", "lib", "lib64", "sbin"))):
+        for name in ("usr", *(f"usr/{name}" for name in ("bin", "lib", "lib64", "sbin"))):
             (root / name).mkdir()
         bound = [name for name in ("bin", "lib", "lib64") if Path("/usr", name).is_dir()]
         for name in ("bin", "lib", "lib64", "sbin"):
@@ -255,7 +255,8 @@ def room(tmp_path: Path) -> Iterator[tuple[Guest, Chroot]]:
         for name in bound:
             sh("mount", "--bind", f"/usr/{name}", str(root / "usr" / name))
         try:
-            yield guest, Chroot(str(root), str(root / "proc"))
+            with chroot(guest) as entered:
+                yield guest, entered
         finally:
             for name in bound:
                 sh("umount", str(root / "usr" / name))
@@ -362,9 +363,7 @@ def test_debians_initial_ram_disk_is_made_anew_only_if_it_may_lack_something(
 ) -> None:
     # The guest has no /bin/sh: a tool that is called cannot be, which tells that it was.
     files = {**files, "/usr/sbin/update-initramfs": "", "/usr/bin/lsinitramfs": "", "/lib/modules/6.1/x": ""}
-    with private_mounts(), guest_in(tmp_path / "root", files) as guest:
-        (tmp_path / "root/proc").mkdir()
-        root = Chroot(guest.root, f"{guest.root}/proc")
+    with private_mounts(), guest_in(tmp_path / "root", files) as guest, chroot(guest) as root:
         listener = Listener()
         if called:
             with pytest.raises(Exception, match="update-initramfs failed"):
