@@ -24,11 +24,22 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 LOGS = TESTS.parent / ".cache" / "tests"
 LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane lie in
-# Those that take longest begin first, so that no lane is left alone with them.
+# Those that take longest begin first, so that no lane is left alone with them: clusters and unit-helper mostly wait,
+# and have beside them what mostly calculates.
 _LONGEST = (
-    *("cluster-12", "cluster-13", "unit-host", "test_image_guests", "test_boot_loaders", "test_failures"),
-    *("unit-helper", "test_guests", "unit-others", "test_layouts", "test_unusual_layouts", "test_disks"),
-    *("test_exchange", "test_capture", "test_windows", "test_hooks", "test_bsd_mounting", "test_bsd"),
+    *("cluster-12", "unit-helper", "test_image_guests", "cluster-13", "unit-others", "test_boot_loaders"),
+    *("test_guests", "unit-host", "test_failures", "test_layouts", "test_unusual_layouts", "test_disks"),
+    *(
+        "test_exchange",
+        "test_capture",
+        "test_captured_roots",
+        "test_shell",
+        "test_windows",
+        "test_hooks",
+        "test_bsd_mounting",
+        "test_bsd",
+    ),
+    *("test_inspect", "test_rename", "test_divided_disks"),
 )
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
