@@ -29,17 +29,8 @@ LANE = "SNF_IMAGE_TEST_LANE"  # the directory that temporary files of the lane l
 _LONGEST = (
     *("cluster-12", "unit-helper", "test_image_guests", "cluster-13", "unit-others", "test_boot_loaders"),
     *("test_guests", "unit-host", "test_failures", "test_layouts", "test_unusual_layouts", "test_disks"),
-    *(
-        "test_exchange",
-        "test_capture",
-        "test_captured_roots",
-        "test_shell",
-        "test_windows",
-        "test_hooks",
-        "test_bsd_mounting",
-        "test_bsd",
-    ),
-    *("test_inspect", "test_rename", "test_divided_disks"),
+    *("test_exchange", "test_capture", "test_captured_roots", "test_shell", "test_windows", "test_hooks"),
+    *("test_bsd_mounting", "test_bsd", "test_inspect", "test_rename", "test_divided_disks"),
 )
 # The shell stays: somebody has to bury orphans, as the first process of a machine does.
 _ROOM = """
