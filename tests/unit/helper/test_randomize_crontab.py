@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from snf_image_helper.guest import READ_LIMIT
 from snf_image_helper.system import OsFamily, System
 from snf_image_helper.task import plan
 from snf_image_helper.tasks import ON_GUEST
@@ -71,6 +72,11 @@ def test_a_copy_of_a_guest_gets_minutes_of_its_own() -> None:
 
 @pytest.mark.parametrize("line", OTHERS)
 def test_what_somebody_has_decided_stays(line: bytes) -> None:
+    assert with_own_minutes(line, "web1.example.com") == line
+
+
+def test_a_line_as_long_as_a_file_may_be_is_no_work_without_end() -> None:
+    line = b"17 6 * * * root " + b"run-parts " * (READ_LIMIT // 10)
     assert with_own_minutes(line, "web1.example.com") == line
 
 
