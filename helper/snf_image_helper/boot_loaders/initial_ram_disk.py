@@ -24,6 +24,7 @@ _DRIVERS_OF = {"ext2": ("ext4", "ext2"), "ext3": ("ext4", "ext3")}
 _LIMITS = Limits(timeout=1800)  # seconds: compressing, under emulation
 _ANY_STATUS = Limits(timeout=60, accept=frozenset(range(256)))
 _GENERIC = "--no-hostonly"
+_ARGUMENTS_OF_DRACUT = "etc/cmdline.d/"
 _MODULES_WORD = re.compile(r"^[ \t]*MODULES=[\"']?(\w+)", re.MULTILINE)
 
 
@@ -69,12 +70,18 @@ def _fault(guest: Guest, root: Chroot, start: Start, kernel: Kernel) -> str | No
         listed = root.run([lister, kernel.initrd], limits=_LIMITS).stdout
     except ProcessError:
         return "cannot be read"
-    if "etc/cmdline.d/" in listed and re.search(r"etc/cmdline\.d/\S*(lvm|resume|crypt|md)\S*\.conf", listed):
+    if any(map(_names_other_disks, listed.split("\n"))):
         return "waits for volumes of another disk"
     builtin = guest.read_text(f"/lib/modules/{kernel.version}/modules.builtin", missing_ok=True) or ""
     drivers = [(driver,) for driver in _DISK_DRIVERS] + [_DRIVERS_OF.get(start.root.type, (start.root.type,))]
     lacking = [names[0] for names in drivers if not any(_holds(listed, builtin, name) for name in names)]
     return f"lacks {', '.join(lacking)}" if lacking else None
+
+
+def _names_other_disks(line: str) -> bool:
+    """Whether a line of the list is that of dracut's arguments for the disks of the machine that it was made on."""
+    name = line.rpartition(_ARGUMENTS_OF_DRACUT)[2] if _ARGUMENTS_OF_DRACUT in line else ""
+    return name.strip().endswith(".conf") and any(word in name for word in ("lvm", "resume", "crypt", "md"))
 
 
 def _holds(listed: str, builtin: str, driver: str) -> bool:

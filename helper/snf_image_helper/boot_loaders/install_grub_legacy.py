@@ -24,7 +24,7 @@ _DIRECTORY = "/boot/grub"
 _MENUS = ("/boot/grub/menu.lst", "/boot/grub/grub.conf")
 _LARGEST = 1 << 20
 _READABLE = {"ext2": "e2fs_stage1_5", "ext3": "e2fs_stage1_5", "ext4": "e2fs_stage1_5", "xfs": "xfs_stage1_5"}
-_SAYS_NO = re.compile(r"^\s*Error\s+\d+: (.*)$", re.MULTILINE)
+_SAYS_NO = re.compile(r"^[ \t]*Error[ \t]+\d+: (.*)$", re.MULTILINE)
 _ROOT = re.compile(r"^([ \t]*(?:#[ \t]*groot=|(?:root|rootnoverify)[ \t]+))\(hd\d+,\d+\)", re.MULTILINE)
 _FILE = re.compile(r"^([ \t]*(?:kernel|initrd|splashimage)[ \t=]+)(?:\(hd\d+,\d+\))?(/\S+)", re.MULTILINE)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from snf_image_helper import fstab
+from snf_image_helper.boot_loaders.initial_ram_disk import _names_other_disks as names_other_disks
+from snf_image_helper.boot_loaders.install_grub_legacy import _SAYS_NO as SAYS_NO
 from snf_image_helper.cloud_init.activation import activate
 from snf_image_helper.guest import READ_LIMIT
 from snf_image_helper.linux.distros import Distro
@@ -32,6 +34,14 @@ PACKAGE = "Package: ifupdown\n"
 def test_empty_lines_say_nothing_about_passwords(tmp_path: Path) -> None:
     with guest_in(tmp_path, {LOGIN_DEFS: EMPTY_LINES}) as guest:
         assert method_of(guest, "") is Method.SHA512
+
+
+def test_what_a_guests_own_programs_say_is_looked_through_once() -> None:
+    assert SAYS_NO.search(EMPTY_LINES) is None
+    assert SAYS_NO.search(f"{EMPTY_LINES}  Error 17: Cannot mount\n")
+    assert not names_other_disks("-rw-r--r-- etc/cmdline.d/" + "lvm.con" * (READ_LIMIT // 7))
+    assert names_other_disks("-rw-r--r--   1 root root   40 Jan  1  1970 etc/cmdline.d/90lvm.conf")
+    assert not names_other_disks("-rw-r--r--   1 root root   40 Jan  1  1970 etc/cmdline.d/00-btrfs.conf")
 
 
 def test_empty_lines_are_no_place_for_a_host_name(tmp_path: Path) -> None:
