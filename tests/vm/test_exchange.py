@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -131,3 +133,27 @@ def test_what_dumps_do_not_tell_is_exported_whole_and_what_breaks_off_does_not_b
     assert "the stream ends too early" in imported.last_line
     with disk.open("rb") as file:
         assert not any(file.read(MIB))
+
+
+@pytest.mark.image_row(50)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_killed_while_the_vm_makes_dumps_leaves_nothing(
+    node: Provider, cache: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    disk = layout("ext4-mbr-primary", cache)
+    before = digest(disk)
+    instance = Instance("web1.example.com", (disk,))
+    env = instance.environment() | KERNEL | {"OS_NAME": "image", "EXPORT_DEVICE": str(disk), "EXPORT_INDEX": "0"}
+    command = [str(node.os_directory / "export")]
+    with (
+        nothing_left(tmp_path),
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, cwd=node.os_directory, env=env, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        assert process.stdout
+        begun = process.stdout.read(16)
+        process.send_signal(number)
+        process.stdout.read()
+    assert process.returncode != 0
+    assert begun.startswith(b"./root.dump"), (tmp_path / "log").read_text()
+    assert digest(disk) == before
