@@ -20,7 +20,7 @@ from snf_image_shared.process import run
 
 _BTRFS = "btrfs"
 _ROOT_INODE = 256  # of each subvolume: BTRFS_FIRST_FREE_OBJECTID
-_SNAPSHOT = re.compile(r"\bparent_uuid +(?!-)\S+ +path (.+)")  # btrfs-subvolume(8), list: what is a copy of another
+_SNAPSHOT = re.compile(r"ID \d+ gen \d+ top level \d+ parent_uuid +[^- ]\S* +path (.+)")  # btrfs-subvolume(8), list
 _MOST = 1000  # names that a command line has room for
 
 
@@ -69,7 +69,7 @@ def _snapshots(device: str, parts: Sequence[MountedPart]) -> Iterator[str]:
     with looked_at(device, _BTRFS, "subvolid=5") as top:
         told = run(["btrfs", "subvolume", "list", "-r", "-q", top]).stdout
     mine = [part for part in parts if part.device == device]
-    for inside in (f"/{found[1]}" for found in map(_SNAPSHOT.search, told.splitlines()) if found):
+    for inside in (f"/{found[1]}" for found in map(_SNAPSHOT.match, told.split("\n")) if found):
         if inside not in {part.inside for part in mine}:
             yield from (path for path in (_below(part, inside) for part in mine) if path)
 
