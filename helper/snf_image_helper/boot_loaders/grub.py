@@ -23,9 +23,9 @@ _DEFAULT, _ALL = "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_CMDLINE_LINUX"
 _DIRECTORIES = ("/boot/grub", "/boot/grub2")
 _KERNELS = frozenset({"linux", "linux16", "linuxefi"})
 _HEADER_END = "### END /etc/grub.d/00_header ###"
-# What grub-mkconfig 2.12 writes for GRUB_TERMINAL="console serial", but for the screen's own terminal, which stays.
-_TERMINALS = ("terminal_input --append serial", "terminal_output --append serial")
-# Where there is no screen GRUB would wait for its next picture for ever (grub-core/video/i386/pc/vga.c).
+# As grub-mkconfig 2.12 makes of GRUB_TERMINAL="console serial", but every keyboard stays. The menu's picture goes:
+# where there is no screen GRUB waits for the next one for ever (grub-core/video/i386/pc/vga.c).
+_TERMINALS = ("terminal_input --append serial", "terminal_output console serial")
 _NO_PICTURE = "GRUB_GFXPAYLOAD_LINUX=text"
 # grub/lib/envblk.h: a block of this size, filled up with #, that GRUB writes back in its place
 _BLOCK, _BLOCK_HEAD = 1024, "# GRUB Environment Block\n"

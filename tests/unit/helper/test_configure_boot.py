@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,8 @@ def test_a_debian_starts_its_kernels_on_the_serial_port_now_and_after_the_next_u
     assert f"\tlinux\t/boot/vmlinuz-6.1.0-28-amd64 root=UUID=0c5d2f8e ro quiet $vt_handoff {SERIAL}\n" in menu
     assert "\tlinux16\t/boot/memtest86+.bin\n" in menu
     assert menu.index("terminal_output gfxterm") < menu.index("serial --speed=115200 --unit=0\nterminal_input --append")
+    # Without a screen GRUB would wait for it as long as its menu is a picture.
+    assert re.findall(r"^terminal_output (.*)", menu, re.MULTILINE)[-1] == "console serial"
     found = settings(tmp_path)
     assert found["GRUB_CMDLINE_LINUX_DEFAULT"] == f"'quiet {SERIAL}'"
     assert found["GRUB_TERMINAL"] == "'console serial'"
