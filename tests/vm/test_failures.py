@@ -221,6 +221,27 @@ def test_a_full_disk_below_a_sparse_file_is_an_error(provider: Provider, instanc
         subprocess.run(["umount", str(mountpoint)], check=True)
 
 
+def test_what_the_storage_does_not_take_from_the_helper_is_an_error(
+    provider: Provider, instance: Instance, tmp_path: Path
+) -> None:
+    """Its kernel finds out when nobody waits for the result any more. A tmpfs holds the image and little else."""
+    mountpoint = tmp_path / "small"
+    mountpoint.mkdir()
+    image = provider.images / "small.diskdump"
+    size = image.stat().st_blocks * 512 + 8 * MIB
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(mountpoint)], check=True)
+    try:
+        disk = mountpoint / "disk"
+        with disk.open("wb") as file:
+            file.truncate(instance.disks[0].stat().st_size)
+        writing = with_task(instance, 'dd if=/dev/urandom of="$SNF_IMAGE_TARGET/much" bs=1M count=16')
+        outcome = provider.run(Instance(instance.name, (disk,), parameters=writing.parameters))
+        assert_failed(outcome, 6, "disk0", "No space left on device", "is it full?")
+        assert_does_not_boot(disk)
+    finally:
+        subprocess.run(["umount", str(mountpoint)], check=True)
+
+
 def test_a_corrupt_file_system_is_an_error_of_the_tool_that_found_it(
     provider: Provider, instance: Instance, tmp_path: Path
 ) -> None:

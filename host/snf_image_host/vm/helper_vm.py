@@ -12,7 +12,7 @@ import signal
 import socket
 import termios
 import tty
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from qemu.qmp import QMPClient, QMPError
 from snf_image_host.configuration.setting_types import Accelerator, ConfigDevice
 from snf_image_host.configuration.settings import Settings
 from snf_image_host.programs import qemu_words
-from snf_image_host.progress import Progress
+from snf_image_host.progress import Progress, printable
 from snf_image_host.vm.accelerator import KVM_DEVICE, accelerators, kvm_groups, remember_failure
 from snf_image_host.vm.deadlines import BOOT_DEADLINE, FAILED, SOFT_DEADLINE, NeverBootedError, wait_for_end
 from snf_image_host.vm.drives import Attachable, Drive
@@ -41,6 +41,7 @@ from snf_image_shared.report import Event, EventKind
 
 _SHOWN_ERRORS = 3  # of a helper that fails, in the last line; all of them are in the log
 T = TypeVar("T")
+_SHUTDOWN, _IO_ERROR = "SHUTDOWN", "BLOCK_IO_ERROR"  # QMP's events
 _GUEST_SHUTDOWN = "guest-shutdown"  # QMP's ShutdownCause of a guest that powers itself off
 
 
@@ -75,6 +76,7 @@ class _Run:
     report: Report
     result: Result = field(default_factory=Result)
     shutdown: str | None = None
+    lost_write: str | None = None
 
 
 class HelperVM:
@@ -234,6 +236,8 @@ class HelperVM:
         progress.info("Checking customization status...")
         progress.info(f"Customization status is: {run.result.first_line}")
         reason = "; ".join(run.report.errors[-_SHOWN_ERRORS:]) or run.result.first_line.removeprefix("ERROR: ")
+        if run.lost_write:
+            raise HelperError(f"{FAILED} {run.lost_write}")
         if not run.result.is_success:
             raise HelperError(f"{FAILED} {reason or 'The helper VM ended without a result; its console is above.'}")
         if run.shutdown != _GUEST_SHUTDOWN:
@@ -326,18 +330,31 @@ async def _log_qemu(process: asyncio.subprocess.Process, console: Console) -> No
 
 
 async def _watch_monitor(qmp: QMPClient, port: socket.socket, run: _Run) -> None:
-    """Remember why QEMU shut down. A monitor that breaks is QEMU's end, which the exit status tells."""
+    """Remember why QEMU shut down, and the first write that failed: the helper's kernel only logs many of these.
+
+    A monitor that breaks is QEMU's end, which the exit status tells.
+    """
     port.setblocking(False)
     try:
-        with suppress(QMPError), qmp.listener(names="SHUTDOWN") as listener:
+        with suppress(QMPError), qmp.listener(names=(_SHUTDOWN, _IO_ERROR)) as listener:
             await qmp.connect(port)
             async for message in listener:
                 details = message.get("data")
-                if isinstance(details, dict):
+                if not isinstance(details, dict):
+                    continue
+                if message.get("event") == _SHUTDOWN:
                     run.shutdown = str(details.get("reason"))
+                elif details.get("operation") == "write" and run.lost_write is None:
+                    run.lost_write = _lost_write(details)
     finally:
         with suppress(QMPError, EOFError, OSError):
             await qmp.disconnect()
+
+
+def _lost_write(details: Mapping[str, object]) -> str:
+    """What QEMU tells of a write that its storage refused, for who has to mend that storage."""
+    reason, name = (printable(str(details.get(key))) for key in ("reason", "node-name"))
+    return f"The node's storage refused what was written to {name} ({reason}); is it full? The node's kernel log tells."
 
 
 async def _debug_terminal(port: socket.socket, console: Console) -> None:

@@ -47,6 +47,10 @@ def raw(name: str, fdset: int, driver: str, *, direct: bool = False, writable: b
 
 
 @pytest.mark.row(91)
+def virtio_blk(name: str, serial: str) -> str:
+    return f"virtio-blk-pci,drive={name},serial={serial},request-merging=off,werror=report"
+
+
 def test_the_whole_list_with_a_floppy() -> None:
     kernel = " ".join((*KERNEL_ARGUMENTS, "snf_image_activate_helper", "snf_image_config=floppy", "hypervisor=kvm"))
     assert arguments(MACHINE) == [
@@ -57,9 +61,9 @@ def test_the_whole_list_with_a_floppy() -> None:
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *("-kernel", "/helper/kernel", "-initrd", "/helper/initrd", "-append", kernel),
         *("-add-fd", "fd=10,set=1", "-blockdev", raw("image", 1, "file")),
-        *("-device", "virtio-blk-pci,drive=image,serial=snf-helper"),
+        *("-device", virtio_blk("image", "snf-helper")),
         *("-add-fd", "fd=11,set=2", "-blockdev", raw("disk0", 2, "host_device", direct=True, writable=True)),
-        *("-device", "virtio-blk-pci,drive=disk0,serial=snf-disk-0"),
+        *("-device", virtio_blk("disk0", "snf-disk-0")),
         *("-add-fd", "fd=12,set=3", "-blockdev", raw("config", 3, "file")),
         *("-device", "floppy,drive=config,drive-type=144"),
         *("-chardev", "socket,id=console,fd=13", "-device", "isa-serial,chardev=console,index=0"),
@@ -74,7 +78,7 @@ def test_a_config_disk_differs_in_its_device_and_in_what_the_helper_is_told() ->
     changed = [(one, other) for one, other in zip(floppy, disk, strict=True) if one != other]
     assert changed == [
         (changed[0][0], changed[0][0].replace("snf_image_config=floppy", "snf_image_config=disk")),
-        ("floppy,drive=config,drive-type=144", "virtio-blk-pci,drive=config,serial=snf-config"),
+        ("floppy,drive=config,drive-type=144", virtio_blk("config", "snf-config")),
     ]
 
 
@@ -104,9 +108,7 @@ def test_every_disk_has_a_name_a_set_and_a_serial_number_of_its_own(count: int) 
     assert [node["node-name"] for node in nodes] == ["image", *(f"disk{index}" for index in range(count)), "config"]
     assert [node["file"]["filename"] for node in nodes] == [f"/dev/fdset/{number}" for number in range(1, count + 3)]
     assert {node["driver"] for node in nodes} == {"raw"}
-    assert [f"virtio-blk-pci,drive=disk{index},serial=snf-disk-{index}" in words for index in range(count)] == [
-        True
-    ] * count
+    assert [virtio_blk(f"disk{index}", f"snf-disk-{index}") in words for index in range(count)] == [True] * count
 
 
 @pytest.mark.row(97)
