@@ -46,11 +46,11 @@ def raw(name: str, fdset: int, driver: str, *, direct: bool = False, writable: b
     )
 
 
-@pytest.mark.row(91)
 def virtio_blk(name: str, serial: str) -> str:
     return f"virtio-blk-pci,drive={name},serial={serial},request-merging=off,werror=report"
 
 
+@pytest.mark.row(91)
 def test_the_whole_list_with_a_floppy() -> None:
     kernel = " ".join((*KERNEL_ARGUMENTS, "snf_image_activate_helper", "snf_image_config=floppy", "hypervisor=kvm"))
     assert arguments(MACHINE) == [
