@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snf_image_helper.detection import looked_at
+from snf_image_helper.disks.filesystems import mount_table
 from snf_image_helper.guest import Guest
 from snf_image_helper.reporter import Reporter
 from snf_image_shared.errors import GuestError
@@ -75,19 +76,13 @@ def _snapshots(device: str, parts: Sequence[MountedPart]) -> Iterator[str]:
 
 
 def _mounted_parts(guest: Guest) -> tuple[MountedPart, ...]:
-    """In the order of mounting. Source: proc_pid_mountinfo(5)."""
+    """In the order of mounting."""
     parts = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        fields, _, rest = line.partition(" - ")
-        inside, path = (_unescaped(word) for word in fields.split(" ")[3:5])
-        kind, device = rest.split(" ")[:2]
+    for _, _, _, inside, path, *rest in mount_table("/proc/self/mountinfo"):
+        kind, device, *_ = rest[rest.index("-") + 1 :]  # what comes before has a colon or is a known word
         if kind == _BTRFS and (path == guest.root or path.startswith(f"{guest.root}/")):
-            parts.append(MountedPart(_unescaped(device), inside, path))
+            parts.append(MountedPart(device, inside, path))
     return tuple(parts)
-
-
-def _unescaped(word: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), word)
 
 
 def _is_subvolume(path: str) -> bool:

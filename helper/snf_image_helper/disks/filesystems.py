@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,10 +183,18 @@ def make_swap(device: str, *descriptors: int) -> str:
 def mounted_types() -> dict[str, tuple[str, str]]:
     """Device -> (file system type, one of its mount points), of everything mounted now."""
     found: dict[str, tuple[str, str]] = {}
-    for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        device, target, kind = line.split(" ")[:3]
-        found.setdefault(device, (kind, re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), target)))
+    for device, target, kind, *_ in mount_table("/proc/self/mounts"):
+        found.setdefault(device, (kind, target))
     return found
+
+
+def mount_table(path: str) -> Iterator[list[str]]:
+    """The fields of each line of /proc/self/mounts or mountinfo, as proc(5) has them.
+
+    A guest's names may hold whatever Python takes for the end of a line; the kernel hides a newline alone.
+    """
+    for line in filter(None, Path(path).read_bytes().decode("utf-8", "surrogateescape").split("\n")):
+        yield [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), field) for field in line.split(" ")]
 
 
 def _parse_export(text: str) -> list[FileSystem]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""blkid's answers about many devices, whatever is on them."""
+"""blkid's answers about many devices, whatever is on them, and the kernel's about what is mounted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snf_image_helper.disks.filesystems import FileSystem, probe, spelled
-from unit.helper.disk_images import MIB, sh
+from snf_image_helper.disks.filesystems import FileSystem, mount_table, mounted_types, probe, spelled
+from unit.helper.disk_images import MIB, private_mounts, sh
 
 
 def blank(path: Path, mib: int = 1) -> str:
@@ -60,3 +60,16 @@ def test_the_uuid_is_told(tmp_path: Path) -> None:
 def test_a_missing_device_is_nothing(tmp_path: Path) -> None:
     after = made(tmp_path / "c", "mkswap")
     assert [item.type for item in probe([str(tmp_path / "none"), after]).values()] == ["", "swap"]
+
+
+@pytest.mark.parametrize(("table", "field"), [("/proc/self/mounts", 1), ("/proc/self/mountinfo", 4)])
+def test_a_mount_point_may_hold_what_looks_like_the_end_of_a_line(tmp_path: Path, table: str, field: int) -> None:
+    place = tmp_path / "a b\nc\rd\x0ce\x85f\u2028g\\h"
+    place.mkdir()
+    with private_mounts():
+        sh("mount", "-t", "tmpfs", "ours", str(place))
+        try:
+            assert [fields[field] for fields in mount_table(table)].count(str(place)) == 1
+            assert mounted_types()["ours"] == ("tmpfs", str(place))
+        finally:
+            sh("umount", str(place))
