@@ -107,9 +107,8 @@ def _command_line(machine: Machine) -> list[str]:
 
 
 def _virtio(name: str, fdset: int, drive: Drive | RemoteDrive, serial: str) -> list[str]:
-    # QEMU before 8.1 makes requests of one block out of several, and fails those of more parts than writev(2) takes:
-    # where it has to add what is missing to whole blocks, as it has for files opened with O_DIRECT. A disk that is full
-    # is an error like any other: QEMU would stop the VM and wait.
+    # QEMU before 8.1 fails merged requests that have more parts than writev(2) takes once they are aligned for O_DIRECT
+    # on a file. A full disk is an error like any other; QEMU would stop the VM and wait.
     device = f"virtio-blk-pci,drive={name},serial={serial},request-merging=off"
     return [*_node(name, fdset, drive), "-device", f"{device},werror=report"]
 
